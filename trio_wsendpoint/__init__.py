@@ -1,0 +1,1 @@
+"""A WebSocket endpoint for Trio: client and server, as structured concurrency."""
