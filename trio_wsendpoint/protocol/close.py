@@ -38,7 +38,7 @@ _ON_THE_WIRE: Final = frozenset(CloseCode) - NEVER_SENT
 
 
 def may_be_sent(code: int) -> bool:
-    """Whether a close frame may carry this code: registered, or 3000 to 4999 (section 7.4.2)."""
+    """Whether a close frame may carry this code: registered, or 3000 to 4999."""
     return code in _ON_THE_WIRE or 3000 <= code <= 4999
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import attrs
 
@@ -320,7 +320,12 @@ class FrameParser:
             raise ProtocolError("a fragmented control frame")
 
     def parse(
-        self, buffer: BytesLike, offset: int = 0, *, masked: bool | None = None, rsv: int = RSV_BITS
+        self,
+        buffer: BytesLike,
+        offset: int = 0,
+        *,
+        masked: bool | None = None,
+        rsv: int = RSV_BITS,
     ) -> tuple[Frame, int] | None:
         """Cut the frame that starts at `offset` off a buffer.
 
@@ -340,7 +345,7 @@ class FrameParser:
         return self.build(header, buffer[start:end]), end
 
     def build(self, header: FrameHeader, payload: BytesLike) -> Frame:
-        """Make the frame of a header and its payload, which is still masked as the header says."""
+        """Make the frame of a header and its payload, masked still if the header says so."""
         if header.masking_key:
             payload = apply_mask(payload, header.masking_key)
         first = header.first_byte
@@ -372,7 +377,7 @@ def encode_frame(frame: Frame, masking_key: bytes = b"") -> bytes:
 
 
 def cut_messages(
-    buffer: BytesLike, offset: int, masked: bool, max_size: int, out: list[str | bytes]
+    buffer: BytesLike, offset: int, masked: bool, max_size: int, out: list[Any]
 ) -> int:
     """Cut whole unfragmented text and binary messages off a buffer: the hot path.
 
@@ -385,7 +390,7 @@ def cut_messages(
         offset: Where the first frame starts in it.
         masked: Whether frames must be masked.
         max_size: Bytes of payload that a message may have.
-        out: The messages are appended to it.
+        out: The messages, `str` or `bytes`, are appended to it.
 
     Returns:
         The offset behind the last message.
@@ -422,4 +427,3 @@ def cut_messages(
                 break
         offset = end
     return offset
-

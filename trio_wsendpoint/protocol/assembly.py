@@ -1,0 +1,186 @@
+"""From decoded payload to what the application gets: whole messages, or pieces of one."""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import Final
+
+from .close import CloseCode
+from .errors import ProtocolError
+from .frames import Frame, FrameHeader, FrameParser, Opcode, TextFrame
+from .messages import Entry, MessageBuilder, Piece, Utf8Decoder
+
+WIRE_FACTOR: Final = 2
+WIRE_ALLOWANCE: Final = 1024
+"""An encoded message may be twice `max_message_size` and this many bytes more. No encoding
+worth its name needs as much, and one that decodes to nothing must not go on for ever."""
+
+
+class Delivery(enum.Enum):
+    """What becomes of the message that is arriving, or of the next one."""
+
+    WHOLE = "as one message"
+    STREAM = "piece by piece"
+    SKIP = "not at all"
+
+
+class Assembler:
+    """Follows the message that is arriving, and keeps it or hands out its pieces.
+
+    Args:
+        parser: Knows the kinds of frames.
+        max_message_size: Bytes that a message kept whole may have; None for no limit.
+        hold: Whether a message over that size waits for `stream` or `refuse` instead of
+            being refused at once.
+        keep_wire: Whether payloads as they crossed the wire differ from those added.
+
+    Attributes:
+        oversize: Whether a message that is too big waits for somebody's decision.
+    """
+
+    __slots__ = (
+        "_builder",
+        "_decoder",
+        "_delivery",
+        "_frame_type",
+        "_held_piece",
+        "_hold",
+        "_keep_wire",
+        "_limit",
+        "_parser",
+        "oversize",
+    )
+
+    def __init__(
+        self, parser: FrameParser, max_message_size: int | None, hold: bool, keep_wire: bool
+    ) -> None:
+        self._parser = parser
+        self._limit = math.inf if max_message_size is None else max_message_size
+        self._hold = hold
+        self._keep_wire = keep_wire
+        self._delivery = Delivery.WHOLE
+        self._frame_type: type[Frame] | None = None
+        self._builder: MessageBuilder | None = None
+        self._decoder: Utf8Decoder | None = None
+        self._held_piece = b""
+        self.oversize = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether the next message may be delivered whole without telling us."""
+        return self._frame_type is None and self._delivery is Delivery.WHOLE
+
+    @property
+    def size(self) -> int:
+        """Bytes held of the message that is arriving."""
+        return (self._builder.size if self._builder else 0) + len(self._held_piece)
+
+    def begin_frame(self, header: FrameHeader) -> None:
+        """A data frame begins.
+
+        Raises:
+            ProtocolError: it has no place here, or makes its message too big.
+        """
+        # "a fragmented message consists of a single frame with the FIN bit clear and an
+        # opcode other than 0, followed by ... continuation" (section 5.4)
+        if header.opcode == Opcode.CONTINUATION:
+            if self._frame_type is None:
+                raise ProtocolError("a continuation frame with no message to continue")
+            return
+        if self._frame_type is not None:
+            raise ProtocolError("a new message before the last one ended")
+        self._frame_type = self._parser.type_of(header.opcode)
+        assert self._frame_type is not None
+        if self._delivery is Delivery.WHOLE:
+            self._builder = MessageBuilder(self._frame_type, self._keep_wire)
+        elif self._frame_type is TextFrame:
+            self._decoder = Utf8Decoder()
+
+    def note_frame(self, first_byte: int, length: int) -> None:
+        """Count a frame into its message, before its payload is there.
+
+        Raises:
+            ProtocolError: it makes the message too big.
+        """
+        if self._builder is None:
+            return
+        self._builder.note_frame(first_byte, length)
+        limit = self._limit
+        if self._keep_wire:
+            limit = limit * WIRE_FACTOR + WIRE_ALLOWANCE
+        if self._builder.wire_size > limit:
+            self._exceed(b"")
+
+    def add_wire(self, piece: bytes) -> None:
+        """Note a part of a frame's payload as it crossed the wire."""
+        if self._builder is not None and self._keep_wire:
+            self._builder.add_wire(piece)
+
+    def add(self, piece: bytes, batch: list[Entry]) -> None:
+        """Add a part of the message, decoded.
+
+        Raises:
+            ProtocolError: it makes the message too big, or is not UTF-8.
+        """
+        if self._builder is not None:
+            if self._builder.size + len(piece) > self._limit:
+                self._exceed(piece)
+            else:
+                self._builder.add(piece)
+            return
+        payload = self._decoder.decode(piece) if self._decoder else piece
+        if self._delivery is Delivery.STREAM and payload:
+            assert self._frame_type is not None
+            batch.append(Piece(payload, self._frame_type, final=False))
+
+    def end_message(self, batch: list[Entry]) -> None:
+        """The final frame has ended.
+
+        Raises:
+            ProtocolError: text ends in the middle of a character.
+        """
+        assert self._frame_type is not None
+        if self._builder is not None:
+            batch.append(self._builder.finish(self._parser))
+        else:
+            payload = self._decoder.decode(b"", final=True) if self._decoder else b""
+            if self._delivery is Delivery.STREAM:
+                batch.append(Piece(payload, self._frame_type, final=True))
+        self._builder = self._decoder = self._frame_type = None
+        self._delivery = Delivery.WHOLE
+
+    def stream(self, batch: list[Entry]) -> None:
+        """Hand out the message that is arriving, or the next one, piece by piece."""
+        self._delivery = Delivery.STREAM
+        self.oversize = False
+        if self._builder is None:
+            return
+        assert self._frame_type is not None
+        payload, self._decoder = self._builder.into_stream()
+        self._builder = None
+        batch.append(Piece(payload, self._frame_type, final=False))
+        piece, self._held_piece = self._held_piece, b""
+        self.add(piece, batch)
+
+    def skip(self) -> None:
+        """Drop what is still to come of the message that is being streamed."""
+        if self._delivery is Delivery.STREAM:
+            begun = self._frame_type is not None
+            self._delivery = Delivery.SKIP if begun else Delivery.WHOLE
+
+    def refuse(self) -> None:
+        """Refuse the message that is too big.
+
+        Raises:
+            ProtocolError: always, with 1009.
+        """
+        raise ProtocolError(
+            f"a message of more than {self._limit} bytes", CloseCode.MESSAGE_TOO_BIG
+        )
+
+    def _exceed(self, piece: bytes) -> None:
+        if not self._hold:
+            self.refuse()
+        self._held_piece = piece
+        self.oversize = True

@@ -1,0 +1,444 @@
+"""A WebSocket connection after its opening handshake, with no I/O (RFC 6455 sections 5 to 7).
+
+Feed it what arrives with `Connection.receive_data`, which returns the messages that became
+complete; write what `Connection.data_to_send` returns. Pings are answered, pongs matched and
+closes returned inside. What the peer does never raises: a failure is recorded, the right
+close frame queued, and the messages that came before it are still returned.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from .close import CloseCode, check_close_arguments, truncate_reason
+from .errors import LocalProtocolError, ProtocolError
+from .extensions import Codec
+from .frames import (
+    FIN,
+    BinaryFrame,
+    CloseFrame,
+    ContinuationFrame,
+    ControlFrame,
+    Frame,
+    Opcode,
+    PingFrame,
+    PongFrame,
+    TextFrame,
+    encode_header,
+)
+from .inbound import Inbound, InboundOptions
+from .masking import BytesLike, apply_mask, new_masking_key
+from .messages import Entry, Message, encode_text
+from .state import Event, State, next_state
+
+JOIN_LIMIT: Final = 4096
+"""Bytes up to which a payload is copied to join its header in one buffer."""
+
+
+class Role(enum.Enum):
+    """Which end of the connection is ours; masking and who closes first follow from it."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+class Counters:
+    """What crossed the connection so far, one object for each direction."""
+
+    __slots__ = ("messages", "pings", "pongs", "size")
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.size = 0
+        self.pings = 0
+        self.pongs = 0
+
+
+class Connection:
+    """Both halves of a connection: bytes to messages, messages to bytes.
+
+    Args:
+        role: Which end is ours.
+        options: How to read frames, and how large a message may be.
+
+    Attributes:
+        role: Which end is ours.
+        state: Where our half stands.
+        peer_state: Where the peer's half stands.
+        sent_close_frame: The close frame that we sent, or None.
+        received_close_frame: The close frame that the peer sent, or None.
+        failure: What the peer did wrong, or None.
+        sent: Counters of what was queued to be sent.
+        received: Counters of what was received.
+        control_frames: Received control frames of types given to the `FrameParser`; whoever
+            handles them takes them out.
+        answered_pings: Payloads of pings of ours whose pong came; likewise.
+    """
+
+    __slots__ = (
+        "_codecs",
+        "_fragment_type",
+        "_inbound",
+        "_masks",
+        "_options",
+        "_out",
+        "_out_size",
+        "_outstanding_pings",
+        "_pong",
+        "answered_pings",
+        "control_frames",
+        "failure",
+        "peer_state",
+        "received",
+        "received_close_frame",
+        "role",
+        "sent",
+        "sent_close_frame",
+        "state",
+    )
+
+    def __init__(self, role: Role, options: InboundOptions | None = None) -> None:
+        if not isinstance(role, Role):
+            raise TypeError(f"role must be a Role, not {role!r}")
+        self.role = role
+        self.state = self.peer_state = State.CONNECTING
+        self.sent_close_frame: CloseFrame | None = None
+        self.received_close_frame: CloseFrame | None = None
+        self.failure: ProtocolError | None = None
+        self.sent, self.received = Counters(), Counters()
+        self.control_frames: list[ControlFrame] = []
+        self.answered_pings: list[bytes] = []
+        self._options = options or InboundOptions()
+        self._masks = role is Role.CLIENT
+        self._codecs: tuple[Codec, ...] = ()
+        self._fragment_type: type[Frame] | None = None
+        self._out: list[BytesLike] = []
+        self._out_size = 0
+        self._pong: bytes | None = None
+        self._outstanding_pings: list[bytes] = []
+        self._inbound: Inbound | None = None
+
+    def open(self, codecs: tuple[Codec, ...] = ()) -> None:
+        """The opening handshake is done; frames may cross from here on.
+
+        Args:
+            codecs: What the negotiation of extensions ended in.
+        """
+        self.state = next_state(self.state, Event.HANDSHAKE)
+        self.peer_state = next_state(self.peer_state, Event.HANDSHAKE)
+        self._codecs = codecs
+        self._inbound = Inbound(not self._masks, self._options, codecs, self._on_control)
+
+    # -- their half -----------------------------------------------------------------------
+
+    def receive_data(self, data: BytesLike) -> list[Entry]:
+        """Take bytes from the peer and return the messages that they complete.
+
+        Args:
+            data: What was read; empty to go on with what is `pending`. It is not kept.
+
+        Returns:
+            A batch of messages in order: `str` or `bytes` for most, a `Message` where its
+            frames cannot be told from its payload, `Piece`s of one that is streamed.
+        """
+        batch: list[Entry] = []
+        self.received.size += len(data)
+        if self.peer_state is State.OPEN and self._inbound is not None:
+            try:
+                self._inbound.receive(data, batch)
+            except ProtocolError as error:
+                self._fail(error)
+        elif self.peer_state is State.CONNECTING:
+            next_state(self.peer_state, Event.FRAME)
+        self.received.messages += len(batch)
+        return batch
+
+    def receive_eof(self) -> None:
+        """The peer's stream has ended; without a close frame before it, that is a failure."""
+        if self.peer_state is State.OPEN and self.failure is None:
+            self.failure = ProtocolError(
+                "the stream ended with no close frame", CloseCode.ABNORMAL_CLOSURE
+            )
+        self.peer_state = next_state(self.peer_state, Event.END)
+        self._discard_input()
+
+    @property
+    def pending(self) -> bool:
+        """Whether `receive_data(b"")` would return more: a batch is bounded in bytes."""
+        return self._inbound is not None and self._inbound.pending
+
+    @property
+    def oversize(self) -> bool:
+        """Whether a message over `max_message_size` is held until somebody decides."""
+        return self._inbound is not None and self._inbound.assembler.oversize
+
+    @property
+    def inbound_size(self) -> int:
+        """Bytes held of input and of the message that is arriving."""
+        return self._inbound.size if self._inbound is not None else 0
+
+    def refuse_oversize(self) -> None:
+        """Fail the connection with 1009 for the message that is held."""
+        if self.oversize:
+            self._fail_oversize()
+
+    def stream_message(self) -> list[Entry]:
+        """Hand out the message that is arriving, or else the next, as `Piece`s.
+
+        Returns:
+            What has already arrived of it; call `receive_data` for more.
+        """
+        batch: list[Entry] = []
+        if self._inbound is not None:
+            self._inbound.pending |= self._inbound.assembler.oversize
+            self._inbound.assembler.stream(batch)
+        return batch
+
+    def skip_message(self) -> None:
+        """Drop what is still to come of the message that is being streamed."""
+        if self._inbound is not None:
+            self._inbound.assembler.skip()
+
+    def _fail_oversize(self) -> None:
+        assert self._inbound is not None
+        try:
+            self._inbound.assembler.refuse()
+        except ProtocolError as error:
+            self._fail(error)
+
+    def _fail(self, error: ProtocolError) -> None:
+        # "_Fail the WebSocket Connection_ ... SHOULD send a Close frame with an appropriate
+        # status code" (section 7.1.7)
+        self.failure = error
+        self.peer_state = next_state(self.peer_state, Event.FAILURE)
+        self._discard_input()
+        if self.state is State.OPEN:
+            self._queue_close(CloseFrame.create(error.code, truncate_reason(error.reason)))
+
+    def fail(self, code: int, reason: str) -> None:
+        """Give up on the peer for a reason of our own, such as its silence.
+
+        Args:
+            code: What our close frame tells it.
+            reason: The same in words; cut to what a close frame holds.
+        """
+        if self.peer_state is State.OPEN:
+            self._fail(ProtocolError(reason, CloseCode(code)))
+
+    def _discard_input(self) -> None:
+        if self._inbound is not None:
+            self._inbound.discard()
+
+    def _on_control(self, frame: ControlFrame) -> bool:
+        if isinstance(frame, PingFrame):
+            # "an endpoint MUST send a Pong frame in response" and "MAY elect to send a Pong
+            # frame for only the most recently processed Ping frame" (sections 5.5.2, 5.5.3)
+            self.received.pings += 1
+            if self.state is State.OPEN:
+                self._pong = frame.payload
+        elif isinstance(frame, PongFrame):
+            self.received.pongs += 1
+            self._match_pong(frame.payload)
+        elif isinstance(frame, CloseFrame):
+            self._receive_close(frame)
+            return False
+        else:
+            self.control_frames.append(frame)
+        return True
+
+    def _match_pong(self, payload: bytes) -> None:
+        # As only the latest of several pings may be answered, its pong answers those before.
+        if payload in self._outstanding_pings:
+            count = self._outstanding_pings.index(payload) + 1
+            self.answered_pings += self._outstanding_pings[:count]
+            del self._outstanding_pings[:count]
+
+    def forget_ping(self, payload: bytes) -> None:
+        """Stop waiting for the pong of a ping of ours; it may be one already answered."""
+        if payload in self._outstanding_pings:
+            self._outstanding_pings.remove(payload)
+
+    def _receive_close(self, frame: CloseFrame) -> None:
+        frame.check()
+        self.received_close_frame = frame
+        self.peer_state = next_state(self.peer_state, Event.CLOSE)
+        self._discard_input()
+        # "If an endpoint receives a Close frame and did not previously send a Close frame,
+        # the endpoint MUST send a Close frame in response", echoing its code (section 5.5.1)
+        if self.state is State.OPEN:
+            self._queue_close(frame)
+
+    # -- our half -------------------------------------------------------------------------
+
+    @property
+    def size_to_send(self) -> int:
+        """Bytes that `data_to_send` would return."""
+        return self._out_size + (0 if self._pong is None else len(self._pong) + 6)
+
+    def data_to_send(self) -> list[BytesLike]:
+        """Take what is queued: buffers to be written in this order, whole."""
+        # The pong goes in front of the data that waits: the queue only holds whole frames.
+        if self._pong is not None:
+            waiting, self._out = self._out, []
+            self._queue_pong()
+            self._out += waiting
+        out, self._out = self._out, []
+        self._out_size = 0
+        return out
+
+    def send_message(
+        self, message: str | BytesLike | Message, *, compress: bool = True
+    ) -> None:
+        """Queue a whole message, in one frame.
+
+        Args:
+            message: `str` for a text message, bytes-like for a binary one, or a `Message`.
+            compress: False to ask a compressing extension to leave this one alone.
+
+        Raises:
+            TypeError: `message` is none of these.
+            ValueError: text has a lone surrogate.
+            LocalProtocolError: our half is not open, or a fragmented message is under way.
+        """
+        frame_type, payload = _frame_of(message)
+        if issubclass(frame_type, ControlFrame):
+            self.send_control(frame_type(bytes(payload)))
+            return
+        self._check_open()
+        if self._fragment_type is not None:
+            raise LocalProtocolError("no new message before the fragmented one has ended")
+        self.sent.messages += 1
+        if self._codecs:
+            self._queue_encoded(frame_type(payload), compress)
+        else:
+            self._queue_frame(FIN | frame_type.opcode, payload)
+
+    def send_fragment(
+        self, frame_type: type[Frame], payload: BytesLike, *, final: bool, compress: bool = True
+    ) -> None:
+        """Queue one frame of a fragmented message (section 5.4).
+
+        Args:
+            frame_type: The kind of the message; the same for all its fragments.
+            payload: This fragment's, text cut anywhere.
+            final: Whether the message ends with it.
+            compress: As for `send_message`; the same for all fragments.
+
+        Raises:
+            LocalProtocolError: our half is not open, or another message is under way.
+        """
+        self._check_open()
+        if self._fragment_type not in (None, frame_type):
+            raise LocalProtocolError("no new message before the fragmented one has ended")
+        first = self._fragment_type is None
+        self._fragment_type = None if final else frame_type
+        self.sent.messages += final
+        kind = frame_type if first else ContinuationFrame
+        if self._codecs:
+            self._queue_encoded(kind(payload, fin=final), compress)
+        else:
+            self._queue_frame(FIN * final | kind.opcode, payload)
+
+    def send_ping(self, payload: bytes) -> None:
+        """Queue a ping; `answered_pings` gets its payload when its pong has come.
+
+        Raises:
+            ValueError: `payload` is over 125 bytes, or that of a ping still unanswered.
+            LocalProtocolError: our half is not open.
+        """
+        frame = PingFrame(payload)
+        if frame.payload in self._outstanding_pings:
+            raise ValueError("payload must differ from that of a ping still unanswered")
+        self.send_control(frame)
+        self._outstanding_pings.append(frame.payload)
+        self.sent.pings += 1
+
+    def send_pong(self, payload: bytes = b"") -> None:
+        """Queue a pong that nobody asked for (section 5.5.3).
+
+        Raises:
+            ValueError: `payload` is over 125 bytes.
+            LocalProtocolError: our half is not open.
+        """
+        self.send_control(PongFrame(payload))
+        self.sent.pongs += 1
+
+    def send_control(self, frame: ControlFrame) -> None:
+        """Queue a control frame, between the fragments of a message if one is under way.
+
+        Raises:
+            LocalProtocolError: our half is not open.
+        """
+        self._check_open()
+        self._queue_frame(frame.first_byte, frame.payload)
+
+    def send_close(self, code: int | None = None, reason: str = "") -> None:
+        """Queue our close frame, the last that we send.
+
+        Raises:
+            TypeError: `code` or `reason` is of the wrong type.
+            ValueError: `code` must not be sent, or `reason` is too long.
+            LocalProtocolError: our half is not open.
+        """
+        check_close_arguments(code, reason)
+        self._check_open()
+        self._queue_close(CloseFrame.create(code, reason))
+
+    def send_eof(self) -> None:
+        """Our half of the stream has ended: written to its end, or broken."""
+        self.state = next_state(self.state, Event.END)
+        self._out.clear()
+        self._out_size = 0
+        self._pong = None
+
+    def _check_open(self) -> None:
+        if self.state is not State.OPEN:
+            next_state(self.state, Event.FRAME)
+
+    def _queue_close(self, frame: CloseFrame) -> None:
+        self.state = next_state(self.state, Event.CLOSE)
+        self.sent_close_frame = frame
+        if self._pong is not None:
+            self._queue_pong()
+        self._queue_frame(frame.first_byte, frame.payload)
+
+    def _queue_pong(self) -> None:
+        assert self._pong is not None
+        pong, self._pong = self._pong, None
+        self.sent.pongs += 1
+        self._queue_frame(FIN | Opcode.PONG, pong)
+
+    def _queue_encoded(self, frame: Frame, compress: bool) -> None:
+        for codec in self._codecs:
+            frame = codec.encode(frame, compress=compress)
+        self._queue_frame(frame.first_byte, frame.payload)
+
+    def _queue_frame(self, first_byte: int, payload: BytesLike) -> None:
+        key = b""
+        if self._masks:
+            key = new_masking_key()
+            payload = apply_mask(payload, key)
+        size = len(payload)
+        header = encode_header(first_byte, size, key)
+        if size <= JOIN_LIMIT:
+            self._out.append(header + payload)
+        else:
+            self._out += (header, payload)
+        size += len(header)
+        self._out_size += size
+        self.sent.size += size
+
+
+def _frame_of(message: str | BytesLike | Message) -> tuple[type[Frame], BytesLike]:
+    if isinstance(message, str):
+        return TextFrame, encode_text(message, "message")
+    if isinstance(message, bytes):
+        return BinaryFrame, message
+    if isinstance(message, bytearray | memoryview):
+        return BinaryFrame, bytes(message)  # it may change while it waits
+    if isinstance(message, Message):
+        return message.frame_type, message.data
+    raise TypeError(
+        f"message must be str, bytes-like or a Message, not {type(message).__name__}"
+    )

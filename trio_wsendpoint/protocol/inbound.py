@@ -1,0 +1,314 @@
+"""Their half: bytes in, messages out.
+
+The bytes are looked at once. Whole, plain messages are cut off the buffer many at a time by
+`cut_messages`; everything else goes frame by frame, and the payload of a data frame piece by
+piece, as it arrives:
+
+    wire -> unmask -> extensions (decode) -> on_data_frame -> Assembler -> batch
+
+so that no frame is waited for whole, unless a hook or an extension must see it whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, cast
+
+import attrs
+
+from .assembly import Assembler
+from .close import CloseCode
+from .errors import ProtocolError
+from .extensions import Codec
+from .frames import (
+    FIN,
+    OPCODE_BITS,
+    ContinuationFrame,
+    ControlFrame,
+    DataFrame,
+    Frame,
+    FrameHeader,
+    FrameParser,
+    cut_messages,
+)
+from .masking import BytesLike, apply_mask, rotate_key
+from .messages import Entry
+
+MAX_DECODED: Final = 2**18
+"""Bytes that extensions may decode into one batch; what is left waits for the next one."""
+
+OnDataFrame = Callable[[Frame], Frame | None]
+
+
+@attrs.frozen
+class InboundOptions:
+    """How frames are read and what is made of them.
+
+    Attributes:
+        parser: Knows the kinds of frames.
+        max_message_size: Bytes that a message, decoded, may have; None for no limit.
+        on_data_frame: Called with each data frame, decoded, as it completes; the payload of
+            the frame that it returns takes the place of the frame's own, None keeps it.
+        hold_oversize: Whether a message that is too big waits until `stream_message` or
+            `refuse_oversize` decides, instead of being refused at once.
+    """
+
+    parser: FrameParser = attrs.field(factory=FrameParser)
+    max_message_size: int | None = 2**20
+    on_data_frame: OnDataFrame | None = None
+    hold_oversize: bool = False
+
+
+class Inbound:
+    """Reads frames: control frames are handed on, data frames become messages.
+
+    Args:
+        masked: Whether the peer's frames must be masked: they must if it is a client.
+        options: How to read them.
+        codecs: The extensions agreed on, in the order negotiated.
+        on_control: Called with each control frame; returns whether to go on reading.
+
+    Attributes:
+        assembler: Where the messages come together.
+        pending: Whether input waits that can be worked on with no further bytes.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_codecs",
+        "_cut_limit",
+        "_decoded",
+        "_frame_payload",
+        "_header",
+        "_hook_payload",
+        "_key",
+        "_left",
+        "_masked",
+        "_offset",
+        "_on_control",
+        "_options",
+        "_plain",
+        "_rsv",
+        "_whole_frames",
+        "assembler",
+        "pending",
+    )
+
+    def __init__(
+        self,
+        masked: bool,
+        options: InboundOptions,
+        codecs: tuple[Codec, ...],
+        on_control: Callable[[ControlFrame], bool],
+    ) -> None:
+        self._masked = masked
+        self._options = options
+        self._codecs = codecs
+        self._on_control = on_control
+        self._rsv = sum(codec.rsv for codec in codecs)
+        self._plain = not codecs and options.on_data_frame is None
+        self._whole_frames = not all(codec.per_message for codec in codecs)
+        limit = options.max_message_size
+        self._cut_limit = 1 << 62 if limit is None else limit
+        self.assembler = Assembler(
+            options.parser,
+            limit,
+            options.hold_oversize,
+            keep_wire=bool(codecs) and options.on_data_frame is None,
+        )
+        self._buffer: BytesLike = b""
+        self._offset = 0
+        self.pending = False
+        # The data frame that is arriving: its header, how much of its payload is to come,
+        # the key as it applies there, and the payload so far where it is wanted whole.
+        self._header: FrameHeader | None = None
+        self._left = 0
+        self._key = b""
+        self._frame_payload: bytearray | None = None
+        self._hook_payload: bytearray | None = None
+        self._decoded: Iterator[Frame] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes held: input that waits, and the message that is arriving."""
+        whole = len(self._frame_payload or b"") + len(self._hook_payload or b"")
+        return len(self._buffer) - self._offset + whole + self.assembler.size
+
+    def receive(self, data: BytesLike, batch: list[Entry]) -> None:
+        """Take what arrived, and append what became complete to the batch.
+
+        Raises:
+            ProtocolError: the peer broke the protocol; what came before is in the batch.
+        """
+        if self._offset < len(self._buffer):
+            if data:
+                self._buffer = b"".join((self._buffer[self._offset :], data))
+                self._offset = 0
+        else:
+            self._buffer, self._offset = data, 0
+        self.pending = False
+        try:
+            self._parse(batch)
+        finally:
+            if self._offset >= len(self._buffer):
+                self._buffer, self._offset = b"", 0
+            elif not isinstance(self._buffer, bytes):  # the caller's, who may use it again
+                self._buffer, self._offset = bytes(self._buffer[self._offset :]), 0
+
+    def discard(self) -> None:
+        """Forget all input: nothing behind a close frame or a failure counts."""
+        self._buffer, self._offset = b"", 0
+        self._header = self._frame_payload = self._hook_payload = self._decoded = None
+        self.pending = self.assembler.oversize = False
+
+    def _parse(self, batch: list[Entry]) -> None:
+        room = MAX_DECODED
+        while not self.assembler.oversize:
+            if self._decoded is not None:
+                room -= self._deliver_decoded(batch)
+                if room <= 0:
+                    self.pending = True
+                    return
+            elif self._header is not None:
+                if not self._take_payload(self._header, batch):
+                    return
+            else:
+                if self._plain and self.assembler.idle:
+                    self._offset = cut_messages(
+                        self._buffer, self._offset, self._masked, self._cut_limit, batch
+                    )
+                if not self._begin_frame():
+                    return
+
+    def _begin_frame(self) -> bool:
+        """Read a header, or a whole control frame; False to stop until more bytes arrive."""
+        parser = self._options.parser
+        header = parser.read_header(
+            self._buffer, self._offset, masked=self._masked, rsv=self._rsv
+        )
+        if header is None:
+            return False
+        start = self._offset + header.size
+        if header.opcode >= 8:
+            # "Control frames ... MAY be injected in the middle of a fragmented message"
+            # (section 5.4); no extension claims their reserved bits.
+            end = start + header.length
+            if header.rsv:
+                raise ProtocolError("a control frame with a reserved bit")
+            if len(self._buffer) < end:
+                return False
+            self._offset = end
+            frame = parser.build(header, self._buffer[start:end])
+            return self._on_control(cast("ControlFrame", frame))
+        self.assembler.begin_frame(header)
+        self._offset = start
+        self._header = header
+        self._left = header.length
+        self._key = header.masking_key
+        if self._whole_frames:
+            self._frame_payload = bytearray()
+        if self._options.on_data_frame is not None:
+            self._hook_payload = bytearray()
+        if self._whole_frames or self._hook_payload is not None:
+            self._check_frame_size(header.length)
+        if self._hook_payload is None:
+            self.assembler.note_frame(header.first_byte, header.length)
+        return True
+
+    def _check_frame_size(self, size: int) -> None:
+        if size > self._cut_limit:
+            raise ProtocolError(
+                f"a frame of more than {self._cut_limit} bytes", CloseCode.MESSAGE_TOO_BIG
+            )
+
+    def _take_payload(self, header: FrameHeader, batch: list[Entry]) -> bool:
+        """Take what is there of a data frame's payload; False if that is nothing."""
+        size = min(self._left, len(self._buffer) - self._offset)
+        if self._left and not size:
+            return False
+        first = self._left == header.length
+        raw = self._buffer[self._offset : self._offset + size]
+        self._offset += size
+        self._left -= size
+        if self._key:
+            piece = apply_mask(raw, self._key)
+            self._key = rotate_key(self._key, size)
+        else:
+            piece = bytes(raw)
+        if self._frame_payload is not None:
+            self._frame_payload += piece
+            if self._left:
+                return True
+            piece, first, self._frame_payload = bytes(self._frame_payload), True, None
+        if self._codecs:
+            self.assembler.add_wire(piece)
+            self._decoded = self._decode(self._as_frame(header, piece, first))
+        else:
+            self._deliver(piece, batch)
+            if not self._left:
+                self._end_frame(header, batch)
+        return True
+
+    def _as_frame(self, header: FrameHeader, piece: bytes, first: bool) -> Frame:
+        """A piece of a frame as a frame: what follows the first piece is a continuation."""
+        fin = FIN if header.fin and not self._left else 0
+        first_byte = header.first_byte & ~FIN | fin if first else fin
+        return self._options.parser.build(FrameHeader(first_byte, len(piece), b"", 0), piece)
+
+    def _decode(self, frame: Frame) -> Iterator[Frame]:
+        frames = iter((frame,))
+        for codec in reversed(self._codecs):
+            frames = _decode_all(codec, frames)
+        return frames
+
+    def _deliver_decoded(self, batch: list[Entry]) -> int:
+        """Decode one step further, and return how many bytes came of it."""
+        assert self._decoded is not None
+        assert self._header is not None
+        frame = next(self._decoded, None)
+        if frame is not None:
+            self._deliver(frame.payload, batch)
+            return len(frame.payload)
+        self._decoded = None
+        if not self._left:
+            self._end_frame(self._header, batch)
+        return 0
+
+    def _deliver(self, piece: bytes, batch: list[Entry]) -> None:
+        if self._hook_payload is None:
+            self.assembler.add(piece, batch)
+        else:
+            self._check_frame_size(len(self._hook_payload) + len(piece))
+            self._hook_payload += piece
+
+    def _end_frame(self, header: FrameHeader, batch: list[Entry]) -> None:
+        if self._hook_payload is not None:
+            payload, self._hook_payload = bytes(self._hook_payload), None
+            self._call_hook(header, payload, batch)
+            if self.assembler.oversize:
+                self._decoded = iter(())  # come back here once that is decided
+                return
+        self._header = None
+        if header.fin:
+            self.assembler.end_message(batch)
+
+    def _call_hook(self, header: FrameHeader, payload: bytes, batch: list[Entry]) -> None:
+        assert self._options.on_data_frame is not None
+        first_byte = header.first_byte & (FIN | OPCODE_BITS)
+        decoded = FrameHeader(first_byte, len(payload), b"", 0)
+        frame = self._options.parser.build(decoded, payload)
+        kept = self._options.on_data_frame(frame)
+        if kept is None:
+            kept = frame
+        elif not isinstance(kept, DataFrame):
+            raise TypeError(f"on_data_frame must return a data frame or None, not {kept!r}")
+        self.assembler.note_frame(first_byte, len(kept.payload))
+        self.assembler.add(kept.payload, batch)
+
+
+def _decode_all(codec: Codec, frames: Iterator[Frame]) -> Iterator[Frame]:
+    for frame in frames:
+        yield from codec.decode(frame)
+
+
+assert ContinuationFrame.opcode == 0
