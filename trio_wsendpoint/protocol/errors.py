@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .close import CloseCode
+
+if TYPE_CHECKING:
+    from .http import Headers, Response
 
 
 class ProtocolError(Exception):
@@ -37,3 +42,23 @@ class HandshakeError(Exception):
     def __init__(self, reason: str, status_code: int = 400) -> None:
         super().__init__(reason)
         self.status_code = status_code
+
+
+class HandshakeRejected(HandshakeError):  # noqa: N818 - what it says is no fault of ours
+    """The server answered the opening handshake with another status code than 101.
+
+    Attributes:
+        response: The whole answer.
+        status_code: Its HTTP status code.
+        headers: Its headers.
+        body: Its body, as far as it was kept.
+    """
+
+    def __init__(self, response: Response) -> None:
+        answer = f"{response.status_code} {response.reason_phrase[:100]}".rstrip()
+        super().__init__(
+            f"the server answered {answer}, not 101 Switching Protocols", response.status_code
+        )
+        self.response = response
+        self.headers: Headers = response.headers
+        self.body: bytes = response.body

@@ -1,0 +1,276 @@
+"""HTTP/1.1 for the opening handshake, through h11: bytes in, bytes out, no I/O."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Final, NoReturn
+
+import attrs
+import h11
+
+from .errors import HandshakeError, LocalProtocolError
+from .http import Headers, Request, Response
+from .masking import BytesLike
+
+MAX_HEAD_SIZE: Final = 16 * 1024
+"""Bytes of a request's or response's head, start line and headers together."""
+MAX_HEADERS: Final = 128
+"""Header fields in a head."""
+MAX_BODY_SIZE: Final = 64 * 1024
+"""Bytes on the wire that are read of a rejecting response's body; the rest is cut off."""
+
+_MAX_REASON_SIZE: Final = 100
+_STEP: Final = 1024
+
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+# No header may have them (RFC 9110 section 5.5), and h11 would take quadratic time to find
+# one behind a long run of blanks.
+_FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
+
+# h11 wants to have seen an upgrade asked for before it reads or writes a 101.
+_ANY_UPGRADE: Final = h11.Request(
+    method="GET", target="/", headers=[("Host", ""), ("Upgrade", "websocket")]
+)
+_ANY_UPGRADE_BYTES: Final = h11.Connection(h11.CLIENT).send(_ANY_UPGRADE)
+
+_FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding"})
+
+
+def _raw(headers: Headers) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+
+
+def encode_request(request: Request) -> bytes:
+    """Build the bytes of a request."""
+    return h11.Connection(h11.CLIENT).send(
+        h11.Request(method=request.method, target=request.target, headers=_raw(request.headers))
+    )
+
+
+def encode_response(response: Response) -> bytes:
+    """Build the bytes of a response.
+
+    Any but a 101 says that the connection closes behind it, and how long its body is; the
+    body is plain text in UTF-8 where the response has no `Content-Type`.
+    """
+    connection = h11.Connection(h11.SERVER)
+    reason = response.reason_phrase.encode("latin-1")
+    if response.status_code == 101:
+        connection.receive_data(_ANY_UPGRADE_BYTES)
+        connection.next_event()
+        return connection.send(
+            h11.InformationalResponse(
+                status_code=101, headers=_raw(response.headers), reason=reason
+            )
+        )
+    head = h11.Response(
+        status_code=response.status_code, headers=_raw(_framed(response)), reason=reason
+    )
+    return (
+        connection.send(head)
+        + connection.send(h11.Data(response.body))
+        + connection.send(h11.EndOfMessage())
+    )
+
+
+def _framed(response: Response) -> Headers:
+    headers = [pair for pair in response.headers if pair[0].lower() not in _FRAMING]
+    # "A sender of Upgrade MUST also send an 'Upgrade' connection option in the Connection
+    # header field" (RFC 9110 section 7.8)
+    upgrades = response.header("Upgrade") is not None
+    headers.append(("Connection", "Upgrade, close" if upgrades else "close"))
+    # "A server MUST NOT send a Content-Length header field in any response with a status
+    # code of 1xx (Informational) or 204 (No Content)" (RFC 9110 section 8.6)
+    if response.status_code != 204:
+        headers.append(("Content-Length", str(len(response.body))))
+    if response.body and response.header("Content-Type") is None:
+        headers.append(("Content-Type", "text/plain; charset=utf-8"))
+    return tuple(headers)
+
+
+def _decoded(event: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
+    headers = event.headers.raw_items()
+    if len(headers) > MAX_HEADERS:
+        raise HandshakeError(f"more than {MAX_HEADERS} headers", 431)
+    return tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in headers)
+
+
+class _Reader:
+    """Cuts heads off what arrives, within the limits, and has h11 read each in one go."""
+
+    def __init__(self, connection: h11.Connection) -> None:
+        self._connection = connection
+        self._buffer = bytearray()
+        self._searched = 0
+        self._room = MAX_HEAD_SIZE
+        self._done = False
+
+    @property
+    def trailing_data(self) -> bytes:
+        """What arrived behind the head: with a 101, the beginning of the first frame."""
+        return bytes(self._buffer)
+
+    def _add(self, data: BytesLike) -> None:
+        if self._done:
+            raise LocalProtocolError("the reader has read what it is for")
+        self._buffer += data
+
+    def _next_head(self) -> h11.Event | None:
+        # Neither a method nor "HTTP" begins so, but TLS does: no need to wait for more.
+        if self._buffer and self._buffer[0] <= 0x20:
+            raise HandshakeError("what arrives is not HTTP")
+        match = _BLANK_LINE.search(self._buffer, self._searched)
+        size = match.end() if match else len(self._buffer) + 1
+        if size > self._room:
+            raise HandshakeError(f"a head of more than {MAX_HEAD_SIZE} bytes", 431)
+        if match is None:
+            self._searched = max(0, len(self._buffer) - 2)
+            return None
+        head = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        self._searched = 0
+        self._room -= size
+        if _FORBIDDEN.search(head):
+            raise HandshakeError("a control character in the head")
+        self._connection.receive_data(head)
+        event = self._next_event()
+        assert isinstance(event, h11.Event)
+        return event
+
+    def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        try:
+            return self._connection.next_event()
+        except h11.RemoteProtocolError as error:
+            # h11 quotes whole lines of the peer's.
+            reason = str(error)[:_MAX_REASON_SIZE]
+            raise HandshakeError(reason, error.error_status_hint) from None
+
+
+class RequestReader(_Reader):
+    """Reads the request of an opening handshake."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.Connection(h11.SERVER))
+
+    def receive_data(self, data: BytesLike) -> Request | None:
+        """Take in what arrived.
+
+        Returns:
+            The request once its head is complete, None before.
+
+        Raises:
+            HandshakeError: it is not HTTP/1.1, has a body, or breaks a limit.
+            LocalProtocolError: the request was read already.
+        """
+        self._add(data)
+        event = self._next_head()
+        if event is None:
+            return None
+        self._done = True
+        assert isinstance(event, h11.Request)
+        _check_version(event.http_version)
+        request = Request(
+            event.target.decode("ascii"), _decoded(event), event.method.decode("ascii")
+        )
+        if int(request.header("Content-Length") or 0) or request.header("Transfer-Encoding"):
+            raise HandshakeError("a request with a body")
+        return request
+
+    def receive_eof(self) -> NoReturn:
+        """Take in that the client sends no more, before the request was complete.
+
+        Raises:
+            HandshakeError: always.
+        """
+        raise HandshakeError("the client closed the connection before its request was complete")
+
+
+def _to_response(event: h11.InformationalResponse | h11.Response) -> Response:
+    return Response(
+        event.status_code, _decoded(event), reason_phrase=event.reason.decode("latin-1")
+    )
+
+
+def _check_version(version: bytes) -> None:
+    # "An HTTP/1.1 or higher GET request" (RFC 6455 section 4.2.1). 505 is about "the major
+    # version of HTTP that was used" (RFC 9110 section 15.6.6).
+    if version < b"1.1" or version[:1] != b"1":
+        status_code = 400 if version[:1] == b"1" else 505
+        raise HandshakeError(f"HTTP/{version.decode('ascii')} instead of HTTP/1.1", status_code)
+
+
+class ResponseReader(_Reader):
+    """Reads the response of an opening handshake, and its body if it is a rejection."""
+
+    def __init__(self) -> None:
+        # With lines of a chunked body this short, no pattern of h11's takes long to fail.
+        super().__init__(h11.Connection(h11.CLIENT, max_incomplete_event_size=_STEP))
+        self._connection.send(_ANY_UPGRADE)
+        self._connection.send(h11.EndOfMessage())
+        self._head: Response | None = None
+        self._body = bytearray()
+
+    def receive_data(self, data: BytesLike) -> Response | None:
+        """Take in what arrived.
+
+        Returns:
+            The response once it is complete, None before. The body of a rejection may have
+            been cut off, at the limit or where it is malformed.
+
+        Raises:
+            HandshakeError: it is not HTTP/1.1, or breaks a limit.
+            LocalProtocolError: the response was read already.
+        """
+        self._add(data)
+        if self._head is None:
+            self._head = self._read_head()
+            if self._head is None or self._done:
+                return self._head
+            self._room = MAX_BODY_SIZE
+        # That the server rejected us matters more than how badly it words it.
+        with contextlib.suppress(HandshakeError):
+            if not self._read_body():
+                return None
+        self._done = True
+        return self.receive_eof()
+
+    def receive_eof(self) -> Response:
+        """Take in that the server sends no more.
+
+        Returns:
+            A rejection, with as much of its body as there is.
+
+        Raises:
+            HandshakeError: not even the head of the response is complete.
+        """
+        if self._head is None:
+            raise HandshakeError(
+                "the server closed the connection before its response was complete"
+            )
+        return attrs.evolve(self._head, body=bytes(self._body))
+
+    def _read_head(self) -> Response | None:
+        while (event := self._next_head()) is not None:
+            if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
+                _check_version(event.http_version)
+                self._done = True
+                return _to_response(event)
+            if isinstance(event, h11.Response):
+                return _to_response(event)
+        return None
+
+    def _read_body(self) -> bool:
+        while True:
+            event = self._next_event()
+            if isinstance(event, h11.Data):
+                self._body += event.data
+            elif event is not h11.NEED_DATA or not self._room:
+                return True
+            elif not self._buffer:
+                return False
+            else:
+                piece = bytes(self._buffer[: min(_STEP, self._room)])
+                del self._buffer[: len(piece)]
+                self._room -= len(piece)
+                self._connection.receive_data(piece)
