@@ -13,8 +13,9 @@ from .messages import Entry, MessageBuilder, Piece, Utf8Decoder
 
 WIRE_FACTOR: Final = 2
 WIRE_ALLOWANCE: Final = 1024
-"""An encoded message may be twice `max_message_size` and this many bytes more. No encoding
-worth its name needs as much, and one that decodes to nothing must not go on for ever."""
+"""An encoded message may be twice `max_message_size` and this many bytes more, and so may the
+headers of its frames. No encoding worth its name needs as much, and neither a message that
+decodes to nothing nor one of empty frames must go on for ever."""
 
 
 class Delivery(enum.Enum):
@@ -48,6 +49,7 @@ class Assembler:
         "_hold",
         "_keep_wire",
         "_limit",
+        "_next_delivery",
         "_parser",
         "oversize",
     )
@@ -59,7 +61,7 @@ class Assembler:
         self._limit = math.inf if max_message_size is None else max_message_size
         self._hold = hold
         self._keep_wire = keep_wire
-        self._delivery = Delivery.WHOLE
+        self._delivery = self._next_delivery = Delivery.WHOLE
         self._frame_type: type[Frame] | None = None
         self._builder: MessageBuilder | None = None
         self._decoder: Utf8Decoder | None = None
@@ -74,13 +76,14 @@ class Assembler:
     @property
     def size(self) -> int:
         """Bytes held of the message that is arriving."""
-        return (self._builder.size if self._builder else 0) + len(self._held_piece)
+        builder = self._builder
+        return builder.size + builder.overhead + len(self._held_piece) if builder else 0
 
     def begin_frame(self, header: FrameHeader) -> None:
         """A data frame begins.
 
         Raises:
-            ProtocolError: it has no place here, or makes its message too big.
+            ProtocolError: it has no place here.
         """
         # "a fragmented message consists of a single frame with the FIN bit clear and an
         # opcode other than 0, followed by ... continuation" (section 5.4)
@@ -106,10 +109,9 @@ class Assembler:
         if self._builder is None:
             return
         self._builder.note_frame(first_byte, length)
-        limit = self._limit
-        if self._keep_wire:
-            limit = limit * WIRE_FACTOR + WIRE_ALLOWANCE
-        if self._builder.wire_size > limit:
+        wide_limit = self._limit * WIRE_FACTOR + WIRE_ALLOWANCE
+        limit = wide_limit if self._keep_wire else self._limit
+        if self._builder.wire_size > limit or self._builder.headers_size > wide_limit:
             self._exceed(b"")
 
     def add_wire(self, piece: bytes) -> None:
@@ -148,10 +150,13 @@ class Assembler:
             if self._delivery is Delivery.STREAM:
                 batch.append(Piece(payload, self._frame_type, final=True))
         self._builder = self._decoder = self._frame_type = None
-        self._delivery = Delivery.WHOLE
+        self._delivery, self._next_delivery = self._next_delivery, Delivery.WHOLE
 
     def stream(self, batch: list[Entry]) -> None:
         """Hand out the message that is arriving, or the next one, piece by piece."""
+        if self._delivery is Delivery.SKIP:
+            self._next_delivery = Delivery.STREAM
+            return
         self._delivery = Delivery.STREAM
         self.oversize = False
         if self._builder is None:
@@ -165,9 +170,15 @@ class Assembler:
 
     def skip(self) -> None:
         """Drop what is still to come of the message that is being streamed."""
+        self._next_delivery = Delivery.WHOLE
         if self._delivery is Delivery.STREAM:
             begun = self._frame_type is not None
             self._delivery = Delivery.SKIP if begun else Delivery.WHOLE
+
+    def unstream(self) -> None:
+        """Deliver the next message whole after all, if it has not begun."""
+        if self._frame_type is None:
+            self._delivery = Delivery.WHOLE
 
     def refuse(self) -> None:
         """Refuse the message that is too big.

@@ -71,7 +71,13 @@ def check_close_arguments(code: int | None, reason: str) -> None:
 
 
 def truncate_reason(reason: str) -> str:
-    """Cut a reason of our own to what a close frame holds, at a character boundary."""
+    """Cut a reason of our own to what a close frame holds, at a character boundary.
+
+    Raises:
+        TypeError: `reason` is not a str.
+    """
+    if not isinstance(reason, str):
+        raise TypeError(f"reason must be a str, not {type(reason).__name__}")
     return reason.encode(errors="replace")[:MAX_REASON_SIZE].decode(errors="ignore")
 
 

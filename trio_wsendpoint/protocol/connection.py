@@ -16,24 +16,28 @@ from .errors import LocalProtocolError, ProtocolError
 from .extensions import Codec
 from .frames import (
     FIN,
-    BinaryFrame,
+    RSV_BITS,
     CloseFrame,
     ContinuationFrame,
     ControlFrame,
+    DataFrame,
     Frame,
     Opcode,
     PingFrame,
     PongFrame,
-    TextFrame,
     encode_header,
+    is_frame_type,
+    to_bytes,
 )
 from .inbound import Inbound, InboundOptions
 from .masking import BytesLike, apply_mask, new_masking_key
-from .messages import Entry, Message, encode_text
+from .messages import Entry, Message, count_messages, frame_of
 from .state import Event, State, next_state
 
 JOIN_LIMIT: Final = 4096
 """Bytes up to which a payload is copied to join its header in one buffer."""
+
+_BYTES_LIKE: Final = (bytes, bytearray, memoryview)
 
 
 class Role(enum.Enum):
@@ -101,6 +105,8 @@ class Connection:
     def __init__(self, role: Role, options: InboundOptions | None = None) -> None:
         if not isinstance(role, Role):
             raise TypeError(f"role must be a Role, not {role!r}")
+        if not isinstance(options, InboundOptions | None):
+            raise TypeError(f"options must be InboundOptions, not {options!r}")
         self.role = role
         self.state = self.peer_state = State.CONNECTING
         self.sent_close_frame: CloseFrame | None = None
@@ -141,7 +147,13 @@ class Connection:
         Returns:
             A batch of messages in order: `str` or `bytes` for most, a `Message` where its
             frames cannot be told from its payload, `Piece`s of one that is streamed.
+
+        Raises:
+            TypeError: `data` is not bytes-like.
+            LocalProtocolError: the opening handshake is not done.
         """
+        if not isinstance(data, _BYTES_LIKE):
+            raise TypeError(f"data must be bytes-like, not {type(data).__name__}")
         batch: list[Entry] = []
         self.received.size += len(data)
         if self.peer_state is State.OPEN and self._inbound is not None:
@@ -151,7 +163,7 @@ class Connection:
                 self._fail(error)
         elif self.peer_state is State.CONNECTING:
             next_state(self.peer_state, Event.FRAME)
-        self.received.messages += len(batch)
+        self.received.messages += count_messages(batch)
         return batch
 
     def receive_eof(self) -> None:
@@ -222,9 +234,15 @@ class Connection:
         Args:
             code: What our close frame tells it.
             reason: The same in words; cut to what a close frame holds.
+
+        Raises:
+            TypeError: `code` or `reason` is of the wrong type.
+            ValueError: `code` must not be sent.
         """
+        reason = truncate_reason(reason)
+        check_close_arguments(code, reason)
         if self.peer_state is State.OPEN:
-            self._fail(ProtocolError(reason, CloseCode(code)))
+            self._fail(ProtocolError(reason, code))
 
     def _discard_input(self) -> None:
         if self._inbound is not None:
@@ -274,7 +292,8 @@ class Connection:
     @property
     def size_to_send(self) -> int:
         """Bytes that `data_to_send` would return."""
-        return self._out_size + (0 if self._pong is None else len(self._pong) + 6)
+        header_size = 6 if self._masks else 2
+        return self._out_size + (0 if self._pong is None else len(self._pong) + header_size)
 
     def data_to_send(self) -> list[BytesLike]:
         """Take what is queued: buffers to be written in this order, whole."""
@@ -298,12 +317,13 @@ class Connection:
 
         Raises:
             TypeError: `message` is none of these.
-            ValueError: text has a lone surrogate.
+            ValueError: text has a lone surrogate, or a `Message` is of a kind that has a
+                method of its own.
             LocalProtocolError: our half is not open, or a fragmented message is under way.
         """
-        frame_type, payload = _frame_of(message)
+        frame_type, payload = frame_of(message)
         if issubclass(frame_type, ControlFrame):
-            self.send_control(frame_type(bytes(payload)))
+            self.send_control(frame_type(payload))
             return
         self._check_open()
         if self._fragment_type is not None:
@@ -321,13 +341,20 @@ class Connection:
 
         Args:
             frame_type: The kind of the message; the same for all its fragments.
-            payload: This fragment's, text cut anywhere.
+            payload: This fragment's, text encoded and cut anywhere. Whether the fragments
+                together are UTF-8 is for the caller to see to.
             final: Whether the message ends with it.
             compress: As for `send_message`; the same for all fragments.
 
         Raises:
+            TypeError: `frame_type` is no class of data frames, or `payload` not bytes-like.
             LocalProtocolError: our half is not open, or another message is under way.
         """
+        if frame_type is ContinuationFrame or not is_frame_type(frame_type, DataFrame):
+            raise TypeError(
+                f"frame_type must be the class of a message's first frame, not {frame_type!r}"
+            )
+        payload = to_bytes(payload)
         self._check_open()
         if self._fragment_type not in (None, frame_type):
             raise LocalProtocolError("no new message before the fragmented one has ended")
@@ -338,7 +365,7 @@ class Connection:
         if self._codecs:
             self._queue_encoded(kind(payload, fin=final), compress)
         else:
-            self._queue_frame(FIN * final | kind.opcode, payload)
+            self._queue_frame(FIN | kind.opcode if final else kind.opcode, payload)
 
     def send_ping(self, payload: bytes) -> None:
         """Queue a ping; `answered_pings` gets its payload when its pong has come.
@@ -368,8 +395,15 @@ class Connection:
         """Queue a control frame, between the fragments of a message if one is under way.
 
         Raises:
+            TypeError: `frame` is not a control frame, or is a close frame, which is for
+                `send_close`.
+            ValueError: `frame` has a reserved bit, which no extension claims on these.
             LocalProtocolError: our half is not open.
         """
+        if isinstance(frame, CloseFrame) or not is_frame_type(type(frame), ControlFrame):
+            raise TypeError(f"frame must be a control frame and no close frame, not {frame!r}")
+        if frame.first_byte & RSV_BITS:
+            raise ValueError(f"frame must have no reserved bit, not {frame!r}")
         self._check_open()
         self._queue_frame(frame.first_byte, frame.payload)
 
@@ -430,15 +464,13 @@ class Connection:
         self.sent.size += size
 
 
-def _frame_of(message: str | BytesLike | Message) -> tuple[type[Frame], BytesLike]:
-    if isinstance(message, str):
-        return TextFrame, encode_text(message, "message")
-    if isinstance(message, bytes):
-        return BinaryFrame, message
-    if isinstance(message, bytearray | memoryview):
-        return BinaryFrame, bytes(message)  # it may change while it waits
-    if isinstance(message, Message):
-        return message.frame_type, message.data
-    raise TypeError(
-        f"message must be str, bytes-like or a Message, not {type(message).__name__}"
-    )
+def check_sendable(message: object) -> None:
+    """Refuse what `send_message` cannot send, before anything else happens.
+
+    Raises:
+        TypeError: `message` is neither `str` nor bytes-like nor a `Message`.
+    """
+    if not isinstance(message, str | bytes | bytearray | memoryview | Message):
+        raise TypeError(
+            f"message must be str, bytes-like or a Message, not {type(message).__name__}"
+        )

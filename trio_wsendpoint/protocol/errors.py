@@ -22,7 +22,7 @@ class ProtocolError(Exception):
         reason: The same in words, for the close frame and for our own errors.
     """
 
-    def __init__(self, reason: str, code: CloseCode = CloseCode.PROTOCOL_ERROR) -> None:
+    def __init__(self, reason: str, code: int = CloseCode.PROTOCOL_ERROR) -> None:
         super().__init__(reason)
         self.reason = reason
         self.code = code

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import Any, ClassVar, Final, NamedTuple
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final, NamedTuple, TypeGuard
 
 import attrs
 
@@ -37,9 +38,14 @@ class Opcode(enum.IntEnum):
     PONG = 0xA
 
 
-def _to_bytes(payload: BytesLike) -> bytes:
+def to_bytes(payload: BytesLike, argument: str = "payload") -> bytes:
+    """Copy what may change while it waits.
+
+    Raises:
+        TypeError: it is not bytes-like; names the argument.
+    """
     if not isinstance(payload, bytes | bytearray | memoryview):
-        raise TypeError(f"payload must be bytes-like, not {type(payload).__name__}")
+        raise TypeError(f"{argument} must be bytes-like, not {type(payload).__name__}")
     return bytes(payload)
 
 
@@ -57,7 +63,7 @@ class Frame:
     """
 
     opcode: ClassVar[int]
-    payload: bytes = attrs.field(default=b"", converter=_to_bytes)
+    payload: bytes = attrs.field(default=b"", converter=to_bytes)
     fin: bool = attrs.field(default=True, kw_only=True)
     rsv1: bool = attrs.field(default=False, kw_only=True)
     rsv2: bool = attrs.field(default=False, kw_only=True)
@@ -199,6 +205,11 @@ class FrameHeader(NamedTuple):
         return self.first_byte & RSV_BITS
 
 
+def is_frame_type(kind: object, *bases: type[Frame]) -> TypeGuard[type[Frame]]:
+    """Whether it is a class of frames under one of the bases that has an opcode."""
+    return isinstance(kind, type) and issubclass(kind, bases) and hasattr(kind, "opcode")
+
+
 _STANDARD_TYPES: Final[tuple[type[Frame], ...]] = (
     ContinuationFrame,
     TextFrame,
@@ -207,6 +218,12 @@ _STANDARD_TYPES: Final[tuple[type[Frame], ...]] = (
     PingFrame,
     PongFrame,
 )
+
+
+def _to_frame_types(frame_types: Iterable[type[Frame]]) -> tuple[type[Frame], ...]:
+    if not isinstance(frame_types, Iterable):
+        raise TypeError(f"frame_types must be a list of classes, not {frame_types!r}")
+    return tuple(frame_types)
 
 
 def _check_frame_types(_: object, __: object, frame_types: tuple[type[Frame], ...]) -> None:
@@ -242,7 +259,7 @@ class FrameParser:
     """
 
     frame_types: tuple[type[Frame], ...] = attrs.field(
-        default=(), converter=tuple, validator=_check_frame_types
+        default=(), converter=_to_frame_types, validator=_check_frame_types
     )
     _types: dict[int, type[Frame]] = attrs.field(init=False, repr=False, eq=False)
 

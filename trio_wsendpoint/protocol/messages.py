@@ -24,6 +24,7 @@ from .frames import (
     PongFrame,
     TextFrame,
     encode_header,
+    is_frame_type,
 )
 from .masking import BytesLike
 
@@ -97,7 +98,7 @@ def create_message(kind: MessageKind, payload: str | BytesLike) -> Message:
     frame_type: object = (
         TextFrame if kind == "text" else BinaryFrame if kind == "binary" else kind
     )
-    if not (isinstance(frame_type, type) and issubclass(frame_type, DataFrame | ControlFrame)):
+    if not is_frame_type(frame_type, DataFrame, ControlFrame):
         raise TypeError(f"kind must be 'text', 'binary' or a frame class, not {kind!r}")
     if issubclass(frame_type, _NOT_MESSAGES):
         raise ValueError(f"kind must be a frame that carries a message, not {kind!r}")
@@ -121,6 +122,27 @@ def encode_text(text: str, argument: str = "payload") -> bytes:
         return text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"{argument} must be encodable as UTF-8: {error.reason}") from None
+
+
+def frame_of(message: str | BytesLike | Message) -> tuple[type[Frame], BytesLike]:
+    """The kind of frame and the payload that send a message.
+
+    Raises:
+        TypeError: `message` is none of these.
+        ValueError: text has a lone surrogate, or a `Message` is of a kind that is no message.
+    """
+    if isinstance(message, str):
+        return TextFrame, encode_text(message, "message")
+    if isinstance(message, bytes):
+        return BinaryFrame, message
+    if isinstance(message, bytearray | memoryview):
+        return BinaryFrame, bytes(message)  # it may change while it waits
+    if isinstance(message, Message):
+        create_message(message.frame_type, message.payload)  # refuses what must not be sent
+        return message.frame_type, message.data
+    raise TypeError(
+        f"message must be str, bytes-like or a Message, not {type(message).__name__}"
+    )
 
 
 @attrs.frozen
@@ -152,6 +174,16 @@ def memory_of(entry: Entry) -> int:
         size += sys.getsizeof(wire) + sys.getsizeof(wire.headers)
         size += sys.getsizeof(wire.payload)
     return size + 8
+
+
+def count_messages(batch: list[Entry]) -> int:
+    """Of a streamed message, whose pieces stand at the front, only the last one counts."""
+    count = len(batch)
+    for entry in batch:
+        if not isinstance(entry, Piece) or entry.final:
+            break
+        count -= 1
+    return count
 
 
 class Utf8Decoder:
@@ -196,6 +228,16 @@ class MessageBuilder:
     def size(self) -> int:
         """Bytes of payload so far."""
         return len(self.payload)
+
+    @property
+    def overhead(self) -> int:
+        """Bytes kept beside the payload, for `Message.frames`."""
+        return len(self._headers) + len(self._wire or b"")
+
+    @property
+    def headers_size(self) -> int:
+        """Bytes of the headers alone, which grow even while frames are empty."""
+        return len(self._headers)
 
     def note_frame(self, first_byte: int, length: int) -> None:
         """Note that a frame with this first byte and length is part of it."""
