@@ -3,9 +3,9 @@
 It can be used with no Trio at all; see `Connection`.
 """
 
-from .close import CloseCode
-from .connection import Connection, Counters, Role
-from .errors import HandshakeError, LocalProtocolError, ProtocolError
+from .close import CloseCode, check_close_arguments
+from .connection import Connection, Counters, Role, check_sendable
+from .errors import HandshakeError, HandshakeRejected, LocalProtocolError, ProtocolError
 from .extensions import Codec, Extension
 from .frames import (
     BinaryFrame,
@@ -21,15 +21,20 @@ from .frames import (
     TextFrame,
     encode_frame,
 )
+from .handshake import Agreement, ClientHandshake, ServerHandshake, refusal
+from .http import Headers, HeadersLike, Request, Response
+from .http11 import RequestReader, ResponseReader, encode_request, encode_response
 from .inbound import InboundOptions, OnDataFrame
 from .masking import BytesLike
-from .messages import Entry, Message, Piece, create_message, memory_of
+from .messages import Entry, Message, Piece, create_message, encode_text, memory_of
 from .state import TRANSITIONS, Event, State
 
 __all__ = [
     "TRANSITIONS",
+    "Agreement",
     "BinaryFrame",
     "BytesLike",
+    "ClientHandshake",
     "CloseCode",
     "CloseFrame",
     "Codec",
@@ -44,6 +49,9 @@ __all__ = [
     "Frame",
     "FrameParser",
     "HandshakeError",
+    "HandshakeRejected",
+    "Headers",
+    "HeadersLike",
     "InboundOptions",
     "LocalProtocolError",
     "Message",
@@ -53,10 +61,21 @@ __all__ = [
     "PingFrame",
     "PongFrame",
     "ProtocolError",
+    "Request",
+    "RequestReader",
+    "Response",
+    "ResponseReader",
     "Role",
+    "ServerHandshake",
     "State",
     "TextFrame",
+    "check_close_arguments",
+    "check_sendable",
     "create_message",
     "encode_frame",
+    "encode_request",
+    "encode_response",
+    "encode_text",
     "memory_of",
+    "refusal",
 ]

@@ -119,7 +119,7 @@ class Assembler:
         if self._builder is not None and self._keep_wire:
             self._builder.add_wire(piece)
 
-    def add(self, piece: bytes, batch: list[Entry]) -> None:
+    def add(self, piece: bytes, batch: list[Entry] | list[Piece]) -> None:
         """Add a part of the message, decoded.
 
         Raises:
@@ -152,7 +152,7 @@ class Assembler:
         self._builder = self._decoder = self._frame_type = None
         self._delivery, self._next_delivery = self._next_delivery, Delivery.WHOLE
 
-    def stream(self, batch: list[Entry]) -> None:
+    def stream(self, batch: list[Piece]) -> None:
         """Hand out the message that is arriving, or the next one, piece by piece."""
         if self._delivery is Delivery.SKIP:
             self._next_delivery = Delivery.STREAM
@@ -177,6 +177,7 @@ class Assembler:
 
     def unstream(self) -> None:
         """Deliver the next message whole after all, if it has not begun."""
+        self._next_delivery = Delivery.WHOLE
         if self._frame_type is None:
             self._delivery = Delivery.WHOLE
 

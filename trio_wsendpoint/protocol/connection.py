@@ -9,6 +9,7 @@ close frame queued, and the messages that came before it are still returned.
 from __future__ import annotations
 
 import enum
+import math
 from typing import Final
 
 from .close import CloseCode, check_close_arguments, truncate_reason
@@ -31,7 +32,7 @@ from .frames import (
 )
 from .inbound import Inbound, InboundOptions
 from .masking import BytesLike, apply_mask, new_masking_key
-from .messages import Entry, Message, count_messages, frame_of
+from .messages import Entry, Message, Piece, count_messages, frame_of
 from .state import Event, State, next_state
 
 JOIN_LIMIT: Final = 4096
@@ -45,6 +46,11 @@ class Role(enum.Enum):
 
     CLIENT = "client"
     SERVER = "server"
+
+    @property
+    def other(self) -> Role:
+        """The role of the peer."""
+        return Role.SERVER if self is Role.CLIENT else Role.CLIENT
 
 
 class Counters:
@@ -72,6 +78,7 @@ class Connection:
         peer_state: Where the peer's half stands.
         sent_close_frame: The close frame that we sent, or None.
         received_close_frame: The close frame that the peer sent, or None.
+        closed_first: Whose close frame came first, or None while there is none.
         failure: What the peer did wrong, or None.
         sent: Counters of what was queued to be sent.
         received: Counters of what was received.
@@ -91,6 +98,7 @@ class Connection:
         "_outstanding_pings",
         "_pong",
         "answered_pings",
+        "closed_first",
         "control_frames",
         "failure",
         "peer_state",
@@ -111,6 +119,7 @@ class Connection:
         self.state = self.peer_state = State.CONNECTING
         self.sent_close_frame: CloseFrame | None = None
         self.received_close_frame: CloseFrame | None = None
+        self.closed_first: Role | None = None
         self.failure: ProtocolError | None = None
         self.sent, self.received = Counters(), Counters()
         self.control_frames: list[ControlFrame] = []
@@ -181,6 +190,12 @@ class Connection:
         return self._inbound is not None and self._inbound.pending
 
     @property
+    def max_message_size(self) -> float:
+        """Bytes that a received message may have; `math.inf` for no limit."""
+        limit = self._options.max_message_size
+        return math.inf if limit is None else limit
+
+    @property
     def oversize(self) -> bool:
         """Whether a message over `max_message_size` is held until somebody decides."""
         return self._inbound is not None and self._inbound.assembler.oversize
@@ -195,13 +210,13 @@ class Connection:
         if self.oversize:
             self._fail_oversize()
 
-    def stream_message(self) -> list[Entry]:
+    def stream_message(self) -> list[Piece]:
         """Hand out the message that is arriving, or else the next, as `Piece`s.
 
         Returns:
             What has already arrived of it; call `receive_data` for more.
         """
-        batch: list[Entry] = []
+        batch: list[Piece] = []
         if self._inbound is not None:
             self._inbound.pending |= self._inbound.assembler.oversize
             self._inbound.assembler.stream(batch)
@@ -211,6 +226,11 @@ class Connection:
         """Drop what is still to come of the message that is being streamed."""
         if self._inbound is not None:
             self._inbound.assembler.skip()
+
+    def unstream(self) -> None:
+        """Take `stream_message` back, if the message has not begun."""
+        if self._inbound is not None:
+            self._inbound.assembler.unstream()
 
     def _fail_oversize(self) -> None:
         assert self._inbound is not None
@@ -280,6 +300,7 @@ class Connection:
     def _receive_close(self, frame: CloseFrame) -> None:
         frame.check()
         self.received_close_frame = frame
+        self.closed_first = self.closed_first or self.role.other
         self.peer_state = next_state(self.peer_state, Event.CLOSE)
         self._discard_input()
         # "If an endpoint receives a Close frame and did not previously send a Close frame,
@@ -305,6 +326,11 @@ class Connection:
         out, self._out = self._out, []
         self._out_size = 0
         return out
+
+    @property
+    def sending_fragments(self) -> bool:
+        """Whether a fragmented message is under way."""
+        return self._fragment_type is not None
 
     def send_message(
         self, message: str | BytesLike | Message, *, compress: bool = True
@@ -433,6 +459,7 @@ class Connection:
     def _queue_close(self, frame: CloseFrame) -> None:
         self.state = next_state(self.state, Event.CLOSE)
         self.sent_close_frame = frame
+        self.closed_first = self.closed_first or self.role
         if self._pong is not None:
             self._queue_pong()
         self._queue_frame(frame.first_byte, frame.payload)

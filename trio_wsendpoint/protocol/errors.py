@@ -44,7 +44,7 @@ class HandshakeError(Exception):
         self.status_code = status_code
 
 
-class HandshakeRejected(HandshakeError):  # noqa: N818 - what it says is no fault of ours
+class HandshakeRejected(HandshakeError):
     """The server answered the opening handshake with another status code than 101.
 
     Attributes:

@@ -75,3 +75,18 @@ class Extension(ABC):
         Raises:
             HandshakeError: the answer does not fit what was offered.
         """
+
+
+# STAND-IN until the negotiation lands
+def format_offers(extensions: Sequence[Extension]) -> str | None:
+    return None
+
+
+def negotiate(
+    header_values: Sequence[str], extensions: Sequence[Extension]
+) -> tuple[str | None, tuple[Codec, ...]]:
+    return None, ()
+
+
+def confirm(header_values: Sequence[str], extensions: Sequence[Extension]) -> tuple[Codec, ...]:
+    return ()

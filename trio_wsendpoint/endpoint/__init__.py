@@ -1,0 +1,49 @@
+"""The Trio shell: an endpoint over a stream. It knows tasks and scopes, but no bytes."""
+
+from .endpoint import Endpoint, Statistics, Traffic
+from .errors import (
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    HandshakeTimeout,
+    HeartbeatTimeout,
+)
+from .opening import (
+    Acceptor,
+    HandshakeKeywords,
+    HandshakeOptions,
+    accept,
+    closing_on_error,
+    handshake_deadline,
+    open_endpoint,
+    parse_keywords,
+    request_endpoint,
+    run_endpoint,
+)
+from .options import EndpointKeywords, EndpointOptions
+from .streams import ReceiveStream, SendStream
+
+__all__ = [
+    "Acceptor",
+    "ConnectionClosed",
+    "ConnectionClosedError",
+    "ConnectionClosedOK",
+    "Endpoint",
+    "EndpointKeywords",
+    "EndpointOptions",
+    "HandshakeKeywords",
+    "HandshakeOptions",
+    "HandshakeTimeout",
+    "HeartbeatTimeout",
+    "ReceiveStream",
+    "SendStream",
+    "Statistics",
+    "Traffic",
+    "accept",
+    "closing_on_error",
+    "handshake_deadline",
+    "open_endpoint",
+    "parse_keywords",
+    "request_endpoint",
+    "run_endpoint",
+]

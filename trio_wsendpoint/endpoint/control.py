@@ -1,0 +1,65 @@
+"""Custom control frames, handed to the application's handlers one after the other."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import trio
+
+from ..protocol import Connection, ControlFrame
+from .options import ControlHandler
+
+MAX_WAITING: Final = 256
+"""Custom control frames that may wait for their handlers before the reader stops reading."""
+
+
+class ControlDispatcher:
+    """Runs the handlers in a task of their own, in the order in which the frames came.
+
+    The reader goes on meanwhile; only when a whole queue of frames waits does it stop.
+
+    Args:
+        connection: Where the frames come from.
+        handlers: What to run for each type.
+        on_room: Called when the queue is no longer full.
+    """
+
+    __slots__ = ("_connection", "_handlers", "_on_room", "_queue", "_work")
+
+    def __init__(
+        self,
+        connection: Connection,
+        handlers: Mapping[type[ControlFrame], ControlHandler],
+        on_room: Callable[[], None],
+    ) -> None:
+        self._connection = connection
+        self._handlers = handlers
+        self._on_room = on_room
+        self._queue: deque[ControlFrame] = deque()
+        self._work = trio.lowlevel.ParkingLot()
+
+    @property
+    def full(self) -> bool:
+        """Whether reading should wait."""
+        return len(self._queue) >= MAX_WAITING
+
+    def take(self) -> None:
+        """Take what the connection received."""
+        frames = self._connection.control_frames
+        if frames:
+            self._queue.extend(frame for frame in frames if type(frame) in self._handlers)
+            frames.clear()
+            self._work.unpark()
+
+    async def run(self, endpoint: Any) -> None:
+        """The task that runs the handlers."""
+        while True:
+            while not self._queue:
+                await self._work.park()
+            was_full = self.full
+            frame = self._queue.popleft()
+            if was_full and not self.full:
+                self._on_room()
+            await self._handlers[type(frame)](endpoint, frame)

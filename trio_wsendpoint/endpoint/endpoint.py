@@ -1,0 +1,398 @@
+"""The endpoint: what the application holds while a connection is open."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias
+
+import attrs
+import trio
+
+from ..protocol import (
+    Agreement,
+    BinaryFrame,
+    BytesLike,
+    CloseCode,
+    CloseFrame,
+    ContinuationFrame,
+    DataFrame,
+    Message,
+    Request,
+    Response,
+    Role,
+    State,
+    TextFrame,
+    check_close_arguments,
+    check_sendable,
+)
+from .errors import ConnectionClosedOK
+from .life import Life
+from .streams import ReceiveStream, SendStream, StreamKind
+
+CHECKPOINT_EVERY: Final = 64
+"""Messages sent or received without waiting, before the scheduler has its turn."""
+
+Sendable: TypeAlias = str | BytesLike | Message
+
+
+@attrs.frozen
+class Traffic:
+    """What crossed an endpoint in one direction.
+
+    Attributes:
+        messages: Whole messages.
+        size: Bytes, headers and control frames included.
+        pings: Ping frames.
+        pongs: Pong frames.
+        waiting: Bytes of memory held: messages not yet received, or frames not yet written.
+    """
+
+    messages: int
+    size: int
+    pings: int
+    pongs: int
+    waiting: int
+
+
+@attrs.frozen
+class Statistics:
+    """What crossed an endpoint so far, both ways."""
+
+    sent: Traffic
+    received: Traffic
+
+
+class Endpoint(trio.abc.Channel[str | bytes]):
+    """One end of an open WebSocket connection: a Trio channel of `str` and `bytes`.
+
+    It is made by `open_endpoint`, `accept`, `connect` and `serve`. Any number of tasks may
+    send, and any number may receive: each message goes to one of them, in order.
+    """
+
+    __slots__ = ("_agreement", "_life", "_receive_lock", "_send_lock", "_since_checkpoint")
+
+    def __init__(self, life: Life, agreement: Agreement | None) -> None:
+        self._life = life
+        self._agreement = agreement
+        self._send_lock = trio.Lock()
+        self._receive_lock = trio.Lock()
+        self._since_checkpoint = 0
+
+    # -- receiving ------------------------------------------------------------------------
+
+    async def receive(self) -> str | bytes:
+        """Wait for the next message.
+
+        Cancelled, it loses none: the next call gets it.
+
+        Returns:
+            `str` for a text message, `bytes` for a binary one or a data frame of one's own.
+
+        Raises:
+            ConnectionClosedOK: the peer closed cleanly; also a `trio.EndOfChannel`.
+            ConnectionClosedError: the connection ended otherwise; also a
+                `trio.BrokenResourceError`.
+            trio.ClosedResourceError: the endpoint was closed on our side.
+        """
+        entry = await self._receive()
+        return entry.payload if isinstance(entry, Message) else entry
+
+    async def receive_message(self) -> Message:
+        """Wait for the next message, like `receive`, and get it with its frames."""
+        entry = await self._receive()
+        if isinstance(entry, Message):
+            return entry
+        return Message(entry, TextFrame if isinstance(entry, str) else BinaryFrame)
+
+    async def _receive(self) -> str | bytes | Message:
+        await self._checkpoint()
+        reader = self._life.reader
+        message = None if self._receive_lock.locked() else reader.next_message_nowait()
+        if message is not None:
+            return message
+        async with self._receive_lock:
+            message = await reader.next_message()
+        if message is None:
+            raise self._life.end_of_receiving()
+        return message
+
+    async def __anext__(self) -> str | bytes:
+        try:
+            return await self.receive()
+        except ConnectionClosedOK:
+            if self._life.options.raise_on_close:
+                raise
+            raise StopAsyncIteration from None
+
+    @asynccontextmanager
+    async def open_receive_stream(self) -> AsyncIterator[ReceiveStream]:
+        """Receive the next message piece by piece, however large it is.
+
+        Entering waits until the message begins; other receivers wait until it is left. Left
+        early, for whatever reason, the rest of the message is skipped, and the next receiver
+        gets the next message. `max_message_size` does not apply.
+
+        Cancelled while it waits for the message, it loses nothing.
+
+        Raises:
+            ConnectionClosedOK, ConnectionClosedError, trio.ClosedResourceError: as `receive`.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        async with self._receive_lock:
+            first = await self._life.reader.next_stream()
+            if first is None:
+                raise self._life.end_of_receiving()
+            stream = ReceiveStream(first, self._life.reader, self._life.end_of_stream)
+            try:
+                yield stream
+            finally:
+                stream.close()
+
+    # -- sending --------------------------------------------------------------------------
+
+    async def send(self, message: Sendable, *, compress: bool = True) -> None:
+        """Send a message.
+
+        It waits while the outbox is full, adds the whole message, and waits again until the
+        outbox has drained. Cancelled before the message was added, it raises, and nothing of
+        the message will ever be sent; cancelled after that, it returns at once, and the
+        message is sent whole.
+
+        Args:
+            message: `str` for a text message, bytes-like for a binary one, or a `Message`.
+            compress: False to leave this message uncompressed, if compression is on at all.
+
+        Raises:
+            TypeError, ValueError: `message` cannot be sent; the connection is still good.
+            ConnectionClosedError: the connection has ended.
+            trio.ClosedResourceError: the endpoint was closed on our side.
+        """
+        life = self._life
+        outbox = life.outbox
+        check_sendable(message)
+        await self._checkpoint()
+        if self._send_lock.locked() or outbox.full:
+            async with self._send_lock:
+                await outbox.wait_for_room()
+                self._send(message, compress)
+        else:
+            self._send(message, compress)
+        if outbox.full:
+            await outbox.wait_flushed()
+
+    def _send(self, message: Sendable, compress: bool) -> None:
+        life = self._life
+        if life.connection.state is not State.OPEN or life.outbox.broken:
+            life.check_open()
+        life.connection.send_message(message, compress=compress)
+        life.outbox.flush(gather=True)
+
+    @asynccontextmanager
+    async def open_send_stream(
+        self, kind: StreamKind, *, compress: bool = True
+    ) -> AsyncIterator[SendStream]:
+        """Send one message in fragments, as they are made.
+
+        Entering waits until other messages are sent; other senders wait until it is left.
+        Pings, pongs and closes go between the fragments. Left normally, the final fragment
+        is sent. Left by an exception or cancelled with a part of the message sent, the
+        endpoint is closed with 1011: half a message is never passed off as a whole one.
+
+        Args:
+            kind: `"text"`, `"binary"`, or the class of a data frame of one's own.
+            compress: As for `send`.
+
+        Raises:
+            TypeError, ValueError: `kind` is none of these.
+            ConnectionClosedError, trio.ClosedResourceError: as `send`.
+        """
+        frame_type = _data_frame_type(kind)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        async with self._send_lock:
+            life = self._life
+            await life.outbox.wait_for_room()
+            life.check_open()
+            stream = SendStream(
+                life.connection, life.outbox, frame_type, compress, life.check_open
+            )
+            try:
+                yield stream
+                stream.finish()
+            except BaseException:
+                if life.connection.sending_fragments:
+                    life.fail(CloseCode.INTERNAL_ERROR, "a message was left unfinished")
+                raise
+            await life.outbox.wait_flushed()
+
+    async def ping(self, payload: bytes | None = None) -> float:
+        """Send a ping and wait for its pong.
+
+        Cancelled, it stops waiting; the ping has been sent.
+
+        Args:
+            payload: At most 125 bytes, different from those of all pings under way; by
+                default one of its own.
+
+        Returns:
+            The round trip in seconds.
+
+        Raises:
+            TypeError, ValueError: `payload` is not bytes-like, too long, or under way.
+            ConnectionClosedError: the connection has ended, or ends before the pong comes.
+            trio.ClosedResourceError: the endpoint was closed on our side.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._life.check_open()
+        latency = await self._life.heartbeat.ping(payload)
+        if latency is None:
+            self._life.check_open()
+            raise self._life.end_of_stream()
+        return latency
+
+    async def pong(self, payload: bytes = b"") -> None:
+        """Send a pong that answers no ping: a one-way sign of life (RFC 6455 section 5.5.3).
+
+        Cancelled, it has sent nothing.
+
+        Raises:
+            TypeError, ValueError: `payload` is not bytes-like, or over 125 bytes.
+            ConnectionClosedError, trio.ClosedResourceError: as `send`.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._life.outbox.wait_for_room()
+        self._life.check_open()
+        self._life.connection.send_pong(payload)
+        self._life.outbox.flush()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def check_heartbeat(self) -> None:
+        """Send a ping and count it; or, if `max_pings` are counted, give up on the peer.
+
+        The heartbeat task calls it every `ping_interval`. Any byte from the peer sets the
+        count back to 0. Giving up sends a close with 1002 and cancels the endpoint's scope.
+        """
+        await self._life.heartbeat.check()
+
+    # -- closing --------------------------------------------------------------------------
+
+    async def aclose(
+        self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = ""
+    ) -> None:
+        """Close the connection: the closing handshake, then the stream (section 7).
+
+        Takes `close_timeout` at most. Messages not yet received are dropped. Cancelled, it
+        takes at most `cancel_timeout` to say goodbye, and the stream is closed nevertheless.
+
+        Args:
+            code: 1000 to 1003, 1007 to 1014, or 3000 to 4999; None to send no code.
+            reason: At most 123 bytes of UTF-8.
+
+        Raises:
+            TypeError, ValueError: `code` or `reason` must not be sent; nothing was.
+        """
+        check_close_arguments(code, reason)
+        await self._life.close(code, reason)
+
+    # -- looking at it --------------------------------------------------------------------
+
+    @property
+    def role(self) -> Role:
+        """Which end of the connection is ours."""
+        return self._life.connection.role
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that was agreed on, or None."""
+        return self._agreement.subprotocol if self._agreement else None
+
+    @property
+    def request(self) -> Request | None:
+        """The opening handshake's request; None if it was not ours to see."""
+        return self._agreement.request if self._agreement else None
+
+    @property
+    def response(self) -> Response | None:
+        """The opening handshake's response; None if it was not ours to see."""
+        return self._agreement.response if self._agreement else None
+
+    @property
+    def local_address(self) -> Any:
+        """Our address on the socket below, or None where there is none."""
+        return self._life.addresses[0]
+
+    @property
+    def remote_address(self) -> Any:
+        """The peer's address on the socket below, or None where there is none."""
+        return self._life.addresses[1]
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds that the last answered ping took, a heartbeat's included, or None."""
+        return self._life.heartbeat.latency
+
+    @property
+    def sent_close_frame(self) -> CloseFrame | None:
+        """The close frame that we sent, or None."""
+        return self._life.connection.sent_close_frame
+
+    @property
+    def received_close_frame(self) -> CloseFrame | None:
+        """The close frame that the peer sent, or None."""
+        return self._life.connection.received_close_frame
+
+    @property
+    def closed_first(self) -> Role | None:
+        """Whose close frame came first, or None while there is none."""
+        return self._life.connection.closed_first
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._life.connection.state is not State.OPEN
+
+    @property
+    def close_code(self) -> int | None:
+        """The code of the first close frame; 1006 at an end with none; None while open."""
+        return self._life.close_code_and_reason()[0]
+
+    @property
+    def close_reason(self) -> str | None:
+        """The reason that goes with `close_code`; None while open."""
+        return self._life.close_code_and_reason()[1]
+
+    def statistics(self) -> Statistics:
+        """What crossed the endpoint so far, and what waits in its buffers."""
+        connection = self._life.connection
+        sent, received = connection.sent, connection.received
+        return Statistics(
+            Traffic(sent.messages, sent.size, sent.pings, sent.pongs, self._life.outbox.size),
+            Traffic(
+                received.messages,
+                received.size,
+                received.pings,
+                received.pongs,
+                self._life.reader.size,
+            ),
+        )
+
+    async def _checkpoint(self) -> None:
+        """A cancellation point; every so often a schedule point, too."""
+        self._since_checkpoint += 1
+        if self._since_checkpoint >= CHECKPOINT_EVERY:
+            self._since_checkpoint = 0
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+
+def _data_frame_type(kind: StreamKind) -> type[DataFrame]:
+    if kind == "text":
+        return TextFrame
+    if kind == "binary":
+        return BinaryFrame
+    if not (isinstance(kind, type) and issubclass(kind, DataFrame)):
+        raise TypeError(f"kind must be 'text', 'binary' or a data frame class, not {kind!r}")
+    if kind is ContinuationFrame:
+        raise ValueError("kind must be a frame that begins a message, not ContinuationFrame")
+    return kind

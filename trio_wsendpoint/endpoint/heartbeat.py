@@ -1,0 +1,167 @@
+"""The heartbeat: pings that are counted, and a peer that is given up on when it is silent."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from ..protocol import Connection, State
+from .outbox import Outbox
+from .reader import Reader
+
+
+@attrs.define
+class _Ping:
+    """A ping under way: when it was sent, and who waits for it."""
+
+    sent: float
+    ended: trio.Event | None
+    latency: float | None = None
+
+
+class Heartbeat:
+    """Counts pings that nothing came back for.
+
+    Every byte from the peer is a sign of life, and so is every byte that it takes while more
+    wait to be sent: a stream that was blocked moves on only if the other side reads. While
+    it is we who do not read, because the application does not receive, nothing is counted.
+
+    Args:
+        max_pings: The count at which the peer is given up on.
+        connection: Sends the pings.
+        reader: Knows whether we read.
+        outbox: Knows whether the peer takes what we send.
+        on_timeout: Called when the peer is given up on.
+
+    Attributes:
+        count: Pings since the last sign of life.
+        latency: Seconds that the last answered ping took, or None.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_max_pings",
+        "_on_timeout",
+        "_outbox",
+        "_own",
+        "_reader",
+        "_received",
+        "_waiting",
+        "_was_blocked",
+        "_written",
+        "count",
+        "latency",
+    )
+
+    def __init__(
+        self,
+        max_pings: int,
+        connection: Connection,
+        reader: Reader,
+        outbox: Outbox,
+        on_timeout: Callable[[str], None],
+    ) -> None:
+        self._max_pings = max_pings
+        self._connection = connection
+        self._reader = reader
+        self._outbox = outbox
+        self._on_timeout = on_timeout
+        self._received = self._written = 0
+        self._was_blocked = False
+        self._waiting: dict[bytes, _Ping] = {}
+        # Of our own, the oldest is forgotten in time: a peer may live and never answer one.
+        self._own: deque[bytes] = deque()
+        self.count = 0
+        self.latency: float | None = None
+
+    async def run(self, interval: float) -> None:
+        """The heartbeat task: checks every `interval` seconds until the connection closes."""
+        while self._connection.state is State.OPEN:
+            await trio.sleep(interval)
+            await self.check()
+
+    async def check(self) -> None:
+        """Send a ping and count it; or give up on the peer, if enough were counted."""
+        await trio.lowlevel.checkpoint()
+        if self.count >= self._max_pings:
+            # The clock may have jumped, and the peer's bytes be there but not yet read.
+            await trio.lowlevel.checkpoint()
+        if self._connection.state is not State.OPEN:
+            return
+        if self._saw_life():
+            self.count = 0
+        if self.count >= self._max_pings:
+            self._on_timeout(f"{self.count} pings went unanswered")
+            return
+        self.count += 1
+        self._forget_oldest()
+        payload = self._new_payload()
+        self._own.append(payload)
+        self._send(payload, None)
+
+    def _saw_life(self) -> bool:
+        received, written = self._connection.received.size, self._outbox.written
+        moved_on = self._was_blocked and written != self._written
+        alive = received != self._received or moved_on or self._reader.paused
+        self._received, self._written = received, written
+        self._was_blocked = self._outbox.size > 0
+        return alive
+
+    def _forget_oldest(self) -> None:
+        if len(self._own) >= self._max_pings:
+            payload = self._own.popleft()
+            self._waiting.pop(payload, None)
+            self._connection.forget_ping(payload)
+
+    def _new_payload(self) -> bytes:
+        while True:
+            payload = os.urandom(4)
+            if payload not in self._waiting:
+                return payload
+
+    def _send(self, payload: bytes, ended: trio.Event | None) -> _Ping:
+        self._connection.send_ping(payload)
+        ping = self._waiting[payload] = _Ping(trio.current_time(), ended)
+        self._outbox.flush()
+        return ping
+
+    async def ping(self, payload: bytes | None) -> float | None:
+        """Send a ping of the application's, and wait for its pong.
+
+        Returns:
+            The round trip in seconds; None if the connection ended before the pong came.
+        """
+        payload = self._new_payload() if payload is None else bytes(payload)
+        ended = trio.Event()
+        ping = self._send(payload, ended)
+        self._reader.urgent += 1
+        self._reader.wake()
+        try:
+            await ended.wait()
+        finally:
+            self._reader.urgent -= 1
+            self._waiting.pop(payload, None)
+            self._connection.forget_ping(payload)
+        return ping.latency
+
+    def take_pongs(self) -> None:
+        """Note the pongs that came."""
+        answered = self._connection.answered_pings
+        for payload in answered:
+            if payload in self._own:
+                self._own.remove(payload)
+            ping = self._waiting.pop(payload)
+            ping.latency = self.latency = trio.current_time() - ping.sent
+            if ping.ended is not None:
+                ping.ended.set()
+        answered.clear()
+
+    def end(self) -> None:
+        """No more pongs will come."""
+        for ping in self._waiting.values():
+            if ping.ended is not None:
+                ping.ended.set()

@@ -1,0 +1,285 @@
+"""The life of an endpoint: its parts, its tasks, and how they come to an end.
+
+The tasks run in the endpoint's nursery, each in a scope of its own that is shielded from
+cancellation from outside: only so can a cancelled endpoint still say goodbye. None of them
+raises; what goes wrong in one is kept, the application's scope is cancelled, and the `async
+with` raises it, as one plain exception.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from ..protocol import Agreement, BytesLike, CloseCode, Role, State
+from .closing import close_code_and_reason, closed_error, describe_end, finish_stream
+from .control import ControlDispatcher
+from .errors import ConnectionClosedError, HeartbeatTimeout
+from .heartbeat import Heartbeat
+from .options import EndpointOptions
+from .outbox import Outbox
+from .reader import Reader
+from .transport import transport_for
+
+
+class Life:
+    """What an endpoint is made of, and what ties its parts together.
+
+    Args:
+        stream: What it lives on.
+        role: Which end is ours.
+        options: How it behaves.
+        agreement: What the opening handshake ended in, if it is known.
+        nursery: Where its tasks run.
+
+    Attributes:
+        scope: The application's cancel scope: cancelled when the peer is given up on, or
+            when code of the application's that we call has failed.
+        fatal: The exception that the `async with` has to raise, or None.
+    """
+
+    __slots__ = (
+        "_closed_by_us",
+        "_finished",
+        "_nursery",
+        "_reader_scope",
+        "_scopes",
+        "_stream",
+        "_transport",
+        "addresses",
+        "connection",
+        "dispatcher",
+        "fatal",
+        "heartbeat",
+        "options",
+        "outbox",
+        "reader",
+        "scope",
+    )
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        role: Role,
+        options: EndpointOptions,
+        agreement: Agreement | None,
+        nursery: trio.Nursery,
+    ) -> None:
+        self.options = options
+        self.scope = trio.CancelScope()
+        self.fatal: BaseException | None = None
+        self.addresses = _addresses(stream)
+        self.connection = options.create_connection(role)
+        codecs = agreement.codecs if agreement else options.assumed_codecs(role)
+        self.connection.open(codecs)
+        self._stream = stream
+        self._transport = transport_for(stream)
+        self._nursery = nursery
+        self._finished = trio.Event()
+        self._reader_scope = trio.CancelScope(shield=True)
+        self._scopes: list[trio.CancelScope] = []
+        self._closed_by_us = False
+        self.outbox = Outbox(
+            self.connection, self._transport, self._start_writer, self._on_broken
+        )
+        self.dispatcher = ControlDispatcher(
+            self.connection, options.control_handlers, lambda: self.reader.wake()
+        )
+        self.reader = Reader(
+            self.connection,
+            self._transport,
+            self.outbox,
+            self._on_received,
+            self._crash,
+            lambda: self.dispatcher.full,
+        )
+        self.heartbeat = Heartbeat(
+            options.max_pings, self.connection, self.reader, self.outbox, self._on_silence
+        )
+
+    # -- its tasks ------------------------------------------------------------------------
+
+    def start(self, endpoint: Any, initial_data: BytesLike) -> None:
+        """Start the tasks.
+
+        Args:
+            endpoint: What handlers of control frames get.
+            initial_data: What was already read of the stream.
+        """
+        self.reader.feed(initial_data)
+        self._nursery.start_soon(self._run_reader, name="trio_wsendpoint reader")
+        if self.options.ping_interval != math.inf:
+            self._start(self.heartbeat.run, self.options.ping_interval)
+        if self.options.control_handlers:
+            self._start(self.dispatcher.run, endpoint)
+
+    def _start(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        self._nursery.start_soon(self._run, task, args, name=task)
+
+    def _start_writer(self) -> None:
+        self._start(self.outbox.run_writer)
+
+    async def _run(
+        self, task: Callable[..., Awaitable[None]], args: tuple[object, ...]
+    ) -> None:
+        with trio.CancelScope(shield=True) as scope:
+            self._scopes.append(scope)
+            try:
+                await task(*args)
+            except Exception as error:
+                self._crash(error)
+
+    async def _run_reader(self) -> None:
+        try:
+            with self._reader_scope:
+                await self.reader.run()
+                with trio.move_on_after(self.options.close_timeout):
+                    await finish_stream(self.connection, self._transport, self.outbox)
+        except Exception as error:
+            self._crash(error)
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        """The reader task is over, and the connection with it: leave nothing waiting."""
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(self._stream)
+        self.connection.receive_eof()
+        self.connection.send_eof()
+        self.outbox.give_up()
+        self.reader.end()
+        self.heartbeat.end()
+        self._finished.set()
+
+    # -- what the parts report ------------------------------------------------------------
+
+    def _on_received(self) -> None:
+        connection = self.connection
+        if connection.answered_pings:
+            self.heartbeat.take_pongs()
+        if connection.control_frames:
+            self.dispatcher.take()
+        if connection.size_to_send:
+            self.outbox.flush(gather=True)
+        if connection.peer_state is not State.OPEN:
+            self.heartbeat.end()
+
+    def _on_broken(self) -> None:
+        """Nothing can be written any more; what the peer sent before may still be read."""
+        self.connection.send_eof()
+        self._reader_scope.deadline = min(
+            self._reader_scope.deadline, trio.current_time() + self.options.cancel_timeout
+        )
+
+    def _on_silence(self, reason: str) -> None:
+        # Cancelled first: whoever receives must not be told of a mere end of the connection.
+        self.scope.cancel()
+        self.fail(CloseCode.PROTOCOL_ERROR, reason)
+        self.fatal = self.fatal or describe_end(HeartbeatTimeout, self.connection, None)
+
+    def _crash(self, error: Exception) -> None:
+        """Code of the application's that we called has failed, or our own."""
+        self.fatal = self.fatal or error
+        self.scope.cancel()
+        self.fail(CloseCode.INTERNAL_ERROR, "internal error")
+
+    def fail(self, code: CloseCode, reason: str) -> None:
+        """Close the connection for a reason of ours, without waiting."""
+        self.connection.fail(code, reason)
+        self.outbox.flush()
+        self.reader.end()
+
+    # -- closing --------------------------------------------------------------------------
+
+    async def close(self, code: int | None, reason: str) -> None:
+        """Perform the closing handshake and close the stream."""
+        self._begin_close(code, reason)
+        try:
+            with trio.move_on_after(self.options.close_timeout):
+                await self._finished.wait()
+        except trio.Cancelled:
+            await self._wait_finished(self.options.cancel_timeout)
+            raise
+        await self._wait_finished(0)
+
+    async def leave(self, error: BaseException | None) -> None:
+        """The `async with` is being left: normally, or by an exception."""
+        if error is None:
+            await self.close(CloseCode.NORMAL_CLOSURE, "")
+        elif isinstance(error, Exception) and not _is_cancelled():
+            await self.close(CloseCode.INTERNAL_ERROR, "")
+        else:
+            self._begin_close(CloseCode.GOING_AWAY, "")
+            await self._wait_finished(self.options.cancel_timeout)
+
+    def stop(self) -> None:
+        """Stop all tasks; the connection has ended."""
+        for scope in self._scopes:
+            scope.cancel()
+
+    def _begin_close(self, code: int | None, reason: str) -> None:
+        self._closed_by_us = True
+        self.reader.drain()
+        if self.connection.state is State.OPEN:
+            self.connection.send_close(code, reason)
+            self.outbox.flush()
+
+    async def _wait_finished(self, timeout: float) -> None:
+        """Wait for the end for so long, then force it; not to be cancelled."""
+        with trio.move_on_after(timeout, shield=True):
+            await self._finished.wait()
+        self._reader_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await self._finished.wait()
+
+    # -- how it ended ---------------------------------------------------------------------
+
+    def check_open(self) -> None:
+        """Refuse to send when nothing more can be sent.
+
+        Raises:
+            trio.ClosedResourceError: we have closed.
+            ConnectionClosedError: the connection has ended otherwise.
+        """
+        if self._closed_by_us:
+            raise trio.ClosedResourceError("this endpoint was closed")
+        if self.connection.state is not State.OPEN or self.outbox.broken:
+            raise describe_end(ConnectionClosedError, self.connection, self.reader.stream_error)
+
+    def end_of_receiving(self) -> Exception:
+        """What `receive` raises now that there are no more messages."""
+        if self._closed_by_us:
+            return trio.ClosedResourceError("this endpoint was closed")
+        return closed_error(self.connection, self.reader.stream_error)
+
+    def end_of_stream(self) -> Exception:
+        """What breaks off whatever waits for more than a message: never a clean end."""
+        if self._closed_by_us:
+            return trio.ClosedResourceError("this endpoint was closed")
+        return describe_end(ConnectionClosedError, self.connection, self.reader.stream_error)
+
+    def close_code_and_reason(self) -> tuple[int, str] | tuple[None, None]:
+        """The close code and reason; None and None while the connection is open."""
+        connection = self.connection
+        if connection.state is State.OPEN and connection.peer_state is State.OPEN:
+            return None, None
+        return close_code_and_reason(connection)
+
+
+def _is_cancelled() -> bool:
+    return trio.current_effective_deadline() == -math.inf
+
+
+def _addresses(stream: trio.abc.Stream) -> tuple[Any, Any]:
+    """The addresses of the socket below a stream, as far as there is one."""
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    if not isinstance(stream, trio.SocketStream):
+        return None, None
+    try:
+        return stream.socket.getsockname(), stream.socket.getpeername()
+    except OSError:
+        return None, None

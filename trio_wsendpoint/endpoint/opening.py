@@ -1,0 +1,264 @@
+"""From a stream to an endpoint: the opening handshake, and the `async with` around it all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Unpack
+
+import attrs
+import trio
+
+from ..protocol import (
+    Agreement,
+    BytesLike,
+    ClientHandshake,
+    HandshakeError,
+    HeadersLike,
+    RequestReader,
+    Response,
+    ResponseReader,
+    Role,
+    ServerHandshake,
+    encode_request,
+    encode_response,
+    refusal,
+)
+from .endpoint import Endpoint
+from .errors import ConnectionClosed, HandshakeTimeout
+from .life import Life
+from .options import EndpointKeywords, EndpointOptions, check_seconds, split_keywords
+from .transport import READ_SIZE, STREAM_ERRORS
+
+
+class HandshakeKeywords(EndpointKeywords, total=False):
+    """What `accept`, `connect` and `serve` take besides; see `HandshakeOptions`."""
+
+    handshake_timeout: float
+    subprotocols: Iterable[str]
+    headers: HeadersLike
+
+
+@attrs.frozen(kw_only=True)
+class HandshakeOptions:
+    """The options of an opening handshake.
+
+    Attributes:
+        handshake_timeout: Seconds that it may take, dialling and TLS included.
+        subprotocols: Those that the application speaks; a client's most wanted first.
+        headers: Headers of the application's own.
+    """
+
+    handshake_timeout: float = attrs.field(default=10.0, validator=check_seconds)
+    subprotocols: Iterable[str] = ()
+    headers: HeadersLike = ()
+
+
+def parse_keywords(keywords: Mapping[str, Any]) -> tuple[EndpointOptions, HandshakeOptions]:
+    """Check the keyword arguments of `accept`, `connect` or `serve`.
+
+    Raises:
+        TypeError, ValueError: one is wrong; the message names it.
+    """
+    endpoint, handshake = split_keywords(keywords)
+    return EndpointOptions(**endpoint), HandshakeOptions(**handshake)
+
+
+@asynccontextmanager
+async def run_endpoint(
+    stream: trio.abc.Stream,
+    role: Role,
+    options: EndpointOptions,
+    agreement: Agreement | None = None,
+    initial_data: BytesLike = b"",
+) -> AsyncIterator[Endpoint]:
+    """What `open_endpoint`, `accept` and `connect` end in."""
+    error: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        life = Life(stream, role, options, agreement, nursery)
+        endpoint = Endpoint(life, agreement)
+        life.start(endpoint, initial_data)
+        # The exception is kept out of the nursery, which would wrap it in a group.
+        try:
+            with life.scope:
+                yield endpoint
+        except BaseException as exception:
+            error = exception
+        try:
+            await life.leave(error)
+        except trio.Cancelled as cancelled:
+            error = error or cancelled
+        life.stop()
+    if life.fatal is not None and (error is None or isinstance(error, ConnectionClosed)):
+        error = life.fatal
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error, life  # or the traceback would hold them in a cycle
+
+
+@asynccontextmanager
+async def open_endpoint(
+    stream: trio.abc.Stream,
+    role: Role,
+    *,
+    agreement: Agreement | None = None,
+    initial_data: BytesLike = b"",
+    **options: Unpack[EndpointKeywords],
+) -> AsyncIterator[Endpoint]:
+    """Run an endpoint over a stream whose opening handshake is done.
+
+    Leaving the `async with` closes the connection: with 1000 if normally, 1011 if by an
+    exception, 1001 if cancelled. The stream is closed with it. Exceptions of the application
+    leave it as they are.
+
+    Args:
+        stream: Any Trio stream; the endpoint owns it from here on.
+        role: Which end of the connection is ours.
+        agreement: What the opening handshake ended in. Without it, the peer is taken to have
+            the same `extensions`.
+        initial_data: What was read of the stream behind the opening handshake.
+        **options: See `EndpointOptions`.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it.
+        HeartbeatTimeout: on leaving, if the peer was given up on.
+    """
+    if not isinstance(stream, trio.abc.Stream):
+        raise TypeError(f"stream must be a trio.abc.Stream, not {type(stream).__name__}")
+    if not isinstance(role, Role):
+        raise TypeError(f"role must be a Role, not {role!r}")
+    parsed = EndpointOptions(**options)
+    async with run_endpoint(stream, role, parsed, agreement, initial_data) as endpoint:
+        yield endpoint
+
+
+@asynccontextmanager
+async def accept(
+    stream: trio.abc.Stream, **options: Unpack[HandshakeKeywords]
+) -> AsyncIterator[Endpoint]:
+    """Perform the server's opening handshake on a stream, and run an endpoint over it.
+
+    Args:
+        stream: Any Trio stream; closed in the end, whatever happens.
+        **options: See `EndpointOptions` and `HandshakeOptions`.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it.
+        HandshakeError: the client's request was refused; the response has been sent.
+        HandshakeTimeout: it was not complete within `handshake_timeout`.
+        HeartbeatTimeout: on leaving, if the peer was given up on.
+    """
+    async with Acceptor.create(options).accept(stream) as endpoint:
+        yield endpoint
+
+
+@attrs.frozen
+class Acceptor:
+    """All that a server needs to know to accept any number of connections."""
+
+    options: EndpointOptions
+    handshake: ServerHandshake
+    timeout: float
+
+    @classmethod
+    def create(cls, keywords: Mapping[str, Any]) -> Acceptor:
+        """Check the keyword arguments of `accept` or `serve`, once."""
+        options, handshake = parse_keywords(keywords)
+        return cls(
+            options,
+            ServerHandshake(
+                subprotocols=handshake.subprotocols,
+                headers=handshake.headers,
+                extensions=options.extensions,
+            ),
+            handshake.handshake_timeout,
+        )
+
+    @asynccontextmanager
+    async def accept(self, stream: trio.abc.Stream) -> AsyncIterator[Endpoint]:
+        """Perform the opening handshake and run an endpoint; see `accept`."""
+        async with closing_on_error(stream), handshake_deadline(self.timeout):
+            if isinstance(stream, trio.SSLStream):
+                await stream.do_handshake()
+            agreement, rest = await self._shake_hands(stream)
+        async with run_endpoint(stream, Role.SERVER, self.options, agreement, rest) as endpoint:
+            yield endpoint
+
+    async def _shake_hands(self, stream: trio.abc.Stream) -> tuple[Agreement, bytes]:
+        reader = RequestReader()
+        try:
+            request = None
+            while request is None:
+                data = await stream.receive_some(READ_SIZE)
+                request = reader.receive_data(data) if data else reader.receive_eof()
+        except HandshakeError as error:
+            await _refuse(stream, refusal(error))
+            raise
+        response, agreement = self.handshake.respond(request)
+        if agreement is None:
+            await _refuse(stream, response)
+            reason = response.body.decode().strip() or response.reason_phrase
+            raise HandshakeError(reason, response.status_code)
+        await stream.send_all(encode_response(response))
+        return agreement, reader.trailing_data
+
+
+async def _refuse(stream: trio.abc.Stream, response: Response) -> None:
+    try:
+        await stream.send_all(encode_response(response))
+        # Unread bytes would make the close a reset, which may overtake the response.
+        if isinstance(stream, trio.abc.HalfCloseableStream):
+            await stream.send_eof()
+            while await stream.receive_some(READ_SIZE):
+                pass
+        await stream.aclose()
+    except STREAM_ERRORS:
+        pass  # the client does not wait to be told
+
+
+async def request_endpoint(
+    stream: trio.abc.Stream, handshake: ClientHandshake
+) -> tuple[Agreement, bytes]:
+    """Perform the client's opening handshake on a stream.
+
+    Returns:
+        What was agreed on, and what was read behind the response.
+
+    Raises:
+        HandshakeError: the server refused, or answered wrongly, or not at all.
+    """
+    reader = ResponseReader()
+    try:
+        await stream.send_all(encode_request(handshake.request))
+        response = None
+        while response is None:
+            data = await stream.receive_some(READ_SIZE)
+            response = reader.receive_data(data) if data else reader.receive_eof()
+    except STREAM_ERRORS as error:
+        raise HandshakeError("the stream broke before the response was complete") from error
+    return handshake.complete(response), reader.trailing_data
+
+
+@asynccontextmanager
+async def closing_on_error(stream: trio.abc.Stream) -> AsyncIterator[None]:
+    """Close a stream at once if what is inside fails or is cancelled."""
+    try:
+        yield
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+
+
+@asynccontextmanager
+async def handshake_deadline(seconds: float) -> AsyncIterator[None]:
+    """Bound an opening handshake in time.
+
+    Raises:
+        HandshakeTimeout: it took longer.
+    """
+    with trio.move_on_after(seconds) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise HandshakeTimeout(f"the opening handshake took more than {seconds} seconds")

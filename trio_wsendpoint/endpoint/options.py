@@ -1,0 +1,169 @@
+"""The options of an endpoint: their types, defaults and checks, stated once for all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypedDict
+
+import attrs
+
+from ..protocol import (
+    Codec,
+    Connection,
+    ControlFrame,
+    Extension,
+    FrameParser,
+    InboundOptions,
+    OnDataFrame,
+    Role,
+)
+
+ControlHandler = Callable[[Any, Any], Awaitable[None]]
+"""An async function of the endpoint and the control frame received."""
+
+
+class EndpointKeywords(TypedDict, total=False):
+    """The keyword arguments of an endpoint, for type checkers; see `EndpointOptions`."""
+
+    max_pings: int
+    ping_interval: float
+    close_timeout: float
+    cancel_timeout: float
+    max_message_size: int | None
+    extensions: Iterable[Extension]
+    parser: FrameParser
+    on_data_frame: OnDataFrame | None
+    control_handlers: Mapping[type[ControlFrame], ControlHandler]
+    raise_on_close: bool
+
+
+def check_seconds(
+    _: object, attribute: attrs.Attribute[float], value: float, *, zero: bool = True
+) -> None:
+    """An attrs validator: a number of seconds, `math.inf` included."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{attribute.name} must be seconds, not {type(value).__name__}")
+    if math.isnan(value) or value < 0 or (value == 0 and not zero):
+        least = "at least 0" if zero else "more than 0"
+        raise ValueError(f"{attribute.name} must be {least} seconds, not {value}")
+
+
+def _check_interval(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    check_seconds(instance, attribute, value, zero=False)
+
+
+def _check_count(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{attribute.name} must be at least 1, not {value}")
+
+
+def _check_limit(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None:
+        _check_count(_, attribute, value)
+
+
+def _check_callable(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not callable(value):
+        raise TypeError(f"{attribute.name} must be callable, not {type(value).__name__}")
+
+
+def _check_handlers(
+    options: EndpointOptions,
+    attribute: attrs.Attribute[Any],
+    handlers: Mapping[type[ControlFrame], ControlHandler],
+) -> None:
+    if not isinstance(handlers, Mapping):
+        raise TypeError(f"{attribute.name} must map frame types to async functions")
+    for frame_type, handler in handlers.items():
+        if frame_type not in options.parser.frame_types:
+            raise ValueError(
+                f"{attribute.name}: {frame_type!r} is not among the parser's frame_types"
+            )
+        if not issubclass(frame_type, ControlFrame):
+            raise ValueError(f"{attribute.name}: {frame_type!r} is not a ControlFrame")
+        _check_callable(options, attribute, handler)
+
+
+def _to_extensions(extensions: Iterable[Extension]) -> tuple[Extension, ...]:
+    if isinstance(extensions, Extension):
+        raise TypeError("extensions must be a list of extensions, not one of them")
+    found = tuple(extensions)
+    for extension in found:
+        if not isinstance(extension, Extension):
+            raise TypeError(f"extensions must hold Extension objects, not {extension!r}")
+    return found
+
+
+@attrs.frozen(kw_only=True)
+class EndpointOptions:
+    """What all entry points take as keyword arguments.
+
+    Attributes:
+        max_pings: Unanswered pings, with nothing else from the peer, after which it is given
+            up on.
+        ping_interval: Seconds between pings; `math.inf` for no heartbeat.
+        close_timeout: Seconds that a closing handshake may take.
+        cancel_timeout: Seconds that an endpoint which is cancelled may take to say goodbye.
+        max_message_size: Bytes that a received message may have; None for no limit. It does
+            not bind a message that is streamed.
+        extensions: Those wanted, such as `[PermessageDeflate()]`, the most wanted first.
+        parser: Knows the kinds of frames, one's own included.
+        on_data_frame: Called with each data frame received, extensions undone, as it
+            completes; the payload of the frame that it returns takes the place of the
+            frame's own, and None keeps it.
+        control_handlers: For control frames of one's own: an async function of the endpoint
+            and the frame, for each class.
+        raise_on_close: Whether `async for` raises at a clean close, too, instead of ending.
+    """
+
+    max_pings: int = attrs.field(default=3, validator=_check_count)
+    ping_interval: float = attrs.field(default=20.0, validator=_check_interval)
+    close_timeout: float = attrs.field(default=10.0, validator=check_seconds)
+    cancel_timeout: float = attrs.field(default=1.0, validator=check_seconds)
+    max_message_size: int | None = attrs.field(default=2**20, validator=_check_limit)
+    extensions: tuple[Extension, ...] = attrs.field(default=(), converter=_to_extensions)
+    parser: FrameParser = attrs.field(
+        factory=FrameParser, validator=attrs.validators.instance_of(FrameParser)
+    )
+    on_data_frame: OnDataFrame | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_check_callable)
+    )
+    control_handlers: Mapping[type[ControlFrame], ControlHandler] = attrs.field(
+        factory=dict, validator=_check_handlers
+    )
+    raise_on_close: bool = attrs.field(
+        default=False, validator=attrs.validators.instance_of(bool)
+    )
+
+    def create_connection(self, role: Role) -> Connection:
+        """The sans-IO connection that these options describe."""
+        inbound = InboundOptions(
+            parser=self.parser,
+            max_message_size=self.max_message_size,
+            on_data_frame=self.on_data_frame,
+            hold_oversize=True,
+        )
+        return Connection(role, inbound)
+
+    def assumed_codecs(self, role: Role) -> tuple[Codec, ...]:
+        """The codecs where no opening handshake was seen: as if both sides wanted the same."""
+        codecs = []
+        for extension in self.extensions:
+            accepted = extension.accept(extension.offers()[0])
+            if accepted is None:
+                raise ValueError(f"extensions: {extension!r} does not accept its own offer")
+            answer, codec = accepted
+            codecs.append(codec if role is Role.SERVER else extension.confirm(answer))
+        return tuple(codecs)
+
+
+_NAMES = frozenset(EndpointKeywords.__annotations__)
+
+
+def split_keywords(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part the keywords of an endpoint from all others."""
+    ours = {name: value for name, value in keywords.items() if name in _NAMES}
+    return ours, {name: value for name, value in keywords.items() if name not in _NAMES}

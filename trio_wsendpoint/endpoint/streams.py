@@ -1,0 +1,175 @@
+"""One message in pieces: sent as they are made, received as they arrive."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import trio
+
+from ..protocol import (
+    BinaryFrame,
+    BytesLike,
+    Connection,
+    Entry,
+    Frame,
+    Message,
+    Piece,
+    TextFrame,
+    encode_text,
+)
+from .outbox import Outbox
+from .reader import Reader
+
+StreamKind: TypeAlias = Literal["text", "binary"] | type[Frame]
+
+_NAMES: dict[type[Frame], Literal["text", "binary"]] = {
+    TextFrame: "text",
+    BinaryFrame: "binary",
+}
+
+
+class SendStream:
+    """One message on its way out, a fragment at a time; see `Endpoint.open_send_stream`."""
+
+    __slots__ = ("_check_open", "_compress", "_connection", "_decode", "_frame_type", "_outbox")
+
+    def __init__(
+        self,
+        connection: Connection,
+        outbox: Outbox,
+        frame_type: type[Frame],
+        compress: bool,
+        check_open: Callable[[], None],
+    ) -> None:
+        self._connection = connection
+        self._outbox = outbox
+        self._frame_type = frame_type
+        self._compress = compress
+        self._check_open = check_open
+        text = frame_type is TextFrame
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode if text else None
+
+    async def send(self, chunk: str | BytesLike) -> None:
+        """Send the next part of the message, as one fragment.
+
+        Cancelled, it has sent nothing of the chunk; but a message that is left so cannot be
+        finished, and leaving the stream by that exception closes the endpoint with 1011.
+
+        Args:
+            chunk: For text a `str`, or UTF-8 cut anywhere; otherwise bytes-like.
+
+        Raises:
+            TypeError: `chunk` is of the wrong type.
+            ValueError: `chunk` makes the text invalid; nothing of it was sent.
+            ConnectionClosedError: the connection has ended.
+            trio.ClosedResourceError: the endpoint was closed on our side.
+        """
+        payload = self._to_payload(chunk)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._outbox.wait_for_room()
+        self._send(payload, final=False)
+        await self._outbox.wait_flushed()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _to_payload(self, chunk: str | BytesLike) -> bytes:
+        if isinstance(chunk, str) and self._decode:
+            payload = encode_text(chunk, "chunk")
+        elif isinstance(chunk, bytes | bytearray | memoryview):
+            payload = bytes(chunk)
+        else:
+            wanted = "str or bytes-like" if self._decode else "bytes-like"
+            raise TypeError(f"chunk must be {wanted}, not {type(chunk).__name__}")
+        self._check_text(payload)
+        return payload
+
+    def _check_text(self, payload: bytes, final: bool = False) -> None:
+        if self._decode:
+            try:
+                self._decode(payload, final)
+            except UnicodeDecodeError as error:
+                raise ValueError(f"chunk makes the text invalid: {error.reason}") from None
+
+    def _send(self, payload: bytes, *, final: bool) -> None:
+        self._check_open()
+        self._connection.send_fragment(
+            self._frame_type, payload, final=final, compress=self._compress
+        )
+        self._outbox.flush(gather=True)
+
+    def finish(self) -> None:
+        """Send the final fragment."""
+        self._check_text(b"", final=True)
+        self._send(b"", final=True)
+
+
+class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
+    """One message on its way in, piece by piece; see `Endpoint.open_receive_stream`.
+
+    Attributes:
+        kind: `"text"`, `"binary"`, or the frame class of a data frame of one's own.
+    """
+
+    __slots__ = ("_closed", "_ended", "_first", "_reader", "_unfinished", "kind")
+
+    def __init__(self, first: Entry, reader: Reader, ended: Callable[[], Exception]) -> None:
+        piece = _as_piece(first)
+        self.kind: StreamKind = _NAMES.get(piece.frame_type, piece.frame_type)
+        self._first: Piece | None = piece
+        self._reader = reader
+        self._ended = ended
+        self._unfinished = not piece.final
+        self._closed = False
+
+    async def receive(self) -> str | bytes:
+        """Wait for the next piece: as much as has arrived, never empty.
+
+        Cancelled, it loses nothing.
+
+        Raises:
+            trio.EndOfChannel: the message is complete.
+            trio.ClosedResourceError: the stream, or the endpoint, was closed on our side.
+            ConnectionClosedError: the connection ended before the message did.
+        """
+        await trio.lowlevel.checkpoint()
+        while True:
+            if self._closed:
+                raise trio.ClosedResourceError("the stream was left")
+            piece, self._first = self._first, None
+            if piece is None:
+                if not self._unfinished:
+                    raise trio.EndOfChannel
+                piece = await self._next_piece()
+            if piece.payload:
+                return piece.payload
+
+    async def _next_piece(self) -> Piece:
+        entry = await self._reader.next_piece()
+        if entry is None:
+            self._unfinished = False
+            self._closed = True
+            raise self._ended()
+        assert isinstance(entry, Piece)
+        self._unfinished = not entry.final
+        return entry
+
+    async def aclose(self) -> None:
+        """Leave the message; what is still to come of it will be skipped."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """The same, without a checkpoint."""
+        self._closed = True
+        if self._unfinished:
+            self._unfinished = False
+            self._reader.skip_message()
+
+
+def _as_piece(entry: Entry) -> Piece:
+    if isinstance(entry, Piece):
+        return entry
+    if isinstance(entry, Message):
+        return Piece(entry.payload, entry.frame_type, final=True)
+    return Piece(entry, TextFrame if isinstance(entry, str) else BinaryFrame, final=True)

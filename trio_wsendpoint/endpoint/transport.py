@@ -1,0 +1,129 @@
+"""How an endpoint reaches its stream: two ways to read and write bytes.
+
+A plain socket is driven without waste: wait until it is readable, then read once, into a
+buffer that all connections of a thread share; write at once, without blocking, and wait only
+for what is left. Any other stream goes through `receive_some` and `send_all`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from ..protocol import BytesLike
+
+READ_SIZE: Final = 2**16
+"""Bytes that one read takes at most."""
+
+WRITE_SIZE: Final = 2**16
+"""Bytes that one write to a stream that is not a socket gives it at most."""
+
+_MAX_BUFFERS: Final = 512  # less than any system's IOV_MAX
+
+STREAM_ERRORS: Final = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+"""What a stream raises when it can no longer be read or written."""
+
+
+class StreamTransport:
+    """Any Trio stream: only its reader task reads it, and only the writer task writes."""
+
+    nonblocking = False
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+
+    async def read(self) -> BytesLike:
+        """Read some bytes; empty at the end of the stream."""
+        return await self.stream.receive_some(READ_SIZE)
+
+    async def write_some(self, buffers: Sequence[BytesLike]) -> int:
+        """Write the first of the buffers or more, and return how many bytes that is."""
+        # In steps, so that it can be seen from outside whether the peer takes anything.
+        data: BytesLike = b"".join(buffers) if len(buffers[0]) < WRITE_SIZE else buffers[0]
+        data = memoryview(data)[:WRITE_SIZE]
+        await self.stream.send_all(data)
+        return len(data)
+
+    async def send_eof(self) -> bool:
+        """End our half of the stream, where it has halves; says whether it has."""
+        if not isinstance(self.stream, trio.abc.HalfCloseableStream):
+            return False
+        await self.stream.send_eof()
+        return True
+
+    async def aclose(self) -> None:
+        """Close the stream, as it wants to be closed."""
+        await self.stream.aclose()
+
+
+class _Scratch(threading.local):
+    """The buffer that all reads of a thread go into, one after the other."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(READ_SIZE))
+
+
+_scratch = _Scratch()
+
+
+class SocketTransport(StreamTransport):
+    """A plain socket, which any task may read or write without blocking.
+
+    It goes to the file descriptor itself: a `receive_some` would try a read that must fail
+    first, and a `send_all` would add a checkpoint after each write.
+    """
+
+    nonblocking = True
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        super().__init__(stream)
+        self._fd = stream.socket.fileno()
+
+    async def wait_readable(self) -> None:
+        """Wait until there is something to read, or the end of the stream."""
+        await trio.lowlevel.wait_readable(self._fd)
+
+    def read_nowait(self) -> BytesLike | None:
+        """Read what is there: empty at the end of the stream, None if it would block.
+
+        What it returns is valid until the next read of any connection of this thread.
+        """
+        scratch = _scratch.buffer
+        try:
+            return scratch[: os.readv(self._fd, (scratch,))]
+        except (BlockingIOError, InterruptedError):
+            return None
+
+    def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
+        """Write what the socket takes of the buffers, and return how many bytes that is."""
+        try:
+            if len(buffers) == 1:
+                return os.write(self._fd, buffers[0])
+            return os.writev(self._fd, buffers[:_MAX_BUFFERS])
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    async def read(self) -> BytesLike:
+        """Read some bytes; empty at the end of the stream."""
+        while True:
+            await self.wait_readable()
+            data = self.read_nowait()
+            if data is not None:
+                return data
+
+    async def write_some(self, buffers: Sequence[BytesLike]) -> int:
+        """Wait until the socket takes bytes, and write what it takes."""
+        await trio.lowlevel.wait_writable(self._fd)
+        return self.write_nowait(buffers)
+
+
+def transport_for(stream: trio.abc.Stream) -> StreamTransport | SocketTransport:
+    """The best way to drive a stream."""
+    # A subclass may have changed how it reads and writes, so the exact class it must be.
+    if type(stream) is trio.SocketStream and hasattr(os, "readv"):
+        return SocketTransport(stream)
+    return StreamTransport(stream)

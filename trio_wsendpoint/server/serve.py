@@ -1,0 +1,122 @@
+"""`serve` and `serve_listeners`: nursery services that run a handler for each connection."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NoReturn, TypeAlias, TypeVar, Unpack
+
+import trio
+
+from ..endpoint import Acceptor, ConnectionClosed, Endpoint, HandshakeKeywords
+from ..protocol import HandshakeError
+
+logger = logging.getLogger("trio_wsendpoint.server")
+
+Handler: TypeAlias = Callable[[Endpoint], Awaitable[object]]
+ListenerT = TypeVar("ListenerT", bound=trio.abc.Listener[Any])
+
+
+async def serve(
+    handler: Handler,
+    port: int,
+    *,
+    host: str | bytes | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    backlog: int | None = None,
+    task_status: trio.TaskStatus[list[Any]] = trio.TASK_STATUS_IGNORED,
+    **options: Unpack[HandshakeKeywords],
+) -> NoReturn:
+    """Listen for WebSocket connections over TCP, and run a handler for each.
+
+    Shaped like `trio.serve_tcp`: `nursery.start` returns its listeners. It runs until it is
+    cancelled; then it accepts no more and closes all endpoints with 1001, side by side,
+    within `cancel_timeout`. A connection that fails never ends it.
+
+    Args:
+        handler: An async function that is called with each endpoint, in a task of its own.
+            When it returns, the connection is closed: with 1000, or 1011 if it raises.
+        port: The port to listen on; 0 for any that is free.
+        host: The address to listen on; None for all.
+        ssl_context: With it, connections are TLS.
+        backlog: As for `trio.open_tcp_listeners`.
+        task_status: For `nursery.start`.
+        **options: See `EndpointOptions` and `HandshakeOptions`.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it.
+        OSError: the address cannot be listened on.
+    """
+    serve_stream = _serve_stream(handler, options)
+    if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
+        raise TypeError(
+            f"ssl_context must be an ssl.SSLContext, not {type(ssl_context).__name__}"
+        )
+    tcp = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+    listeners: list[Any] = list(tcp)
+    if ssl_context is not None:
+        listeners = [
+            trio.SSLListener(listener, ssl_context, https_compatible=True) for listener in tcp
+        ]
+    await trio.serve_listeners(serve_stream, listeners, task_status=task_status)
+
+
+async def serve_listeners(
+    handler: Handler,
+    listeners: Sequence[ListenerT],
+    *,
+    handler_nursery: trio.Nursery | None = None,
+    task_status: trio.TaskStatus[list[ListenerT]] = trio.TASK_STATUS_IGNORED,
+    **options: Unpack[HandshakeKeywords],
+) -> NoReturn:
+    """Accept WebSocket connections from listeners, and run a handler for each.
+
+    Shaped like `trio.serve_listeners`, and otherwise like `serve`.
+
+    Args:
+        handler: An async function that is called with each endpoint, in a task of its own.
+        listeners: Such as those of `trio.open_tcp_listeners`; closed in the end.
+        handler_nursery: Where the handlers run; by default in a nursery inside.
+        task_status: For `nursery.start`.
+        **options: See `EndpointOptions` and `HandshakeOptions`.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it.
+    """
+    await trio.serve_listeners(
+        _serve_stream(handler, options),
+        list(listeners),
+        handler_nursery=handler_nursery,
+        task_status=task_status,
+    )
+
+
+def _serve_stream(
+    handler: Handler, options: HandshakeKeywords
+) -> Callable[[trio.abc.Stream], Awaitable[None]]:
+    """What to do with each stream; the arguments are checked before the first one comes."""
+    if not callable(handler):
+        raise TypeError(f"handler must be an async function, not {handler!r}")
+    acceptor = Acceptor.create(options)
+
+    async def serve_stream(stream: trio.abc.Stream) -> None:
+        try:
+            async with acceptor.accept(stream) as endpoint:
+                await handler(endpoint)
+        except HandshakeError as error:
+            logger.debug("an opening handshake failed: %s", error)
+        except Exception as error:
+            if _is_disconnect(error):
+                logger.info("a connection ended before its handler: %s", error)
+            else:
+                logger.exception("a handler failed")
+
+    return serve_stream
+
+
+def _is_disconnect(error: BaseException) -> bool:
+    """Whether all that a handler did not catch is that the connection has ended."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_disconnect, error.exceptions))
+    return isinstance(error, ConnectionClosed)
