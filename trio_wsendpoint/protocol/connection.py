@@ -31,8 +31,9 @@ from .frames import (
     to_bytes,
 )
 from .inbound import Inbound, InboundOptions
-from .masking import BytesLike, apply_mask, new_masking_key
+from .masking import BytesLike, new_masking_key
 from .messages import Entry, Message, Piece, count_messages, frame_of
+from .speedups import build_frame
 from .state import Event, State, next_state
 
 JOIN_LIMIT: Final = 4096
@@ -476,17 +477,19 @@ class Connection:
         self._queue_frame(frame.first_byte, frame.payload)
 
     def _queue_frame(self, first_byte: int, payload: BytesLike) -> None:
-        key = b""
-        if self._masks:
-            key = new_masking_key()
-            payload = apply_mask(payload, key)
         size = len(payload)
-        header = encode_header(first_byte, size, key)
-        if size <= JOIN_LIMIT:
-            self._out.append(header + payload)
+        if self._masks:
+            frame = build_frame(first_byte, payload, new_masking_key())
+            size = len(frame)
+            self._out.append(frame)
+        elif size <= JOIN_LIMIT:
+            frame = build_frame(first_byte, payload, b"")
+            size = len(frame)
+            self._out.append(frame)
         else:
+            header = encode_header(first_byte, size)
+            size += len(header)
             self._out += (header, payload)
-        size += len(header)
         self._out_size += size
         self.sent.size += size
 

@@ -29,10 +29,10 @@ from .frames import (
     Frame,
     FrameHeader,
     FrameParser,
-    cut_messages,
 )
-from .masking import BytesLike, apply_mask, rotate_key
+from .masking import BytesLike, rotate_key
 from .messages import Entry
+from .speedups import apply_mask, cut_messages
 
 MAX_DECODED: Final = 2**18
 """Bytes that extensions may decode into one batch; what is left waits for the next one."""
