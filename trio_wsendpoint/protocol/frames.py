@@ -83,10 +83,9 @@ class DataFrame(Frame):
     __slots__ = ()
 
 
+@attrs.frozen  # or attrs would not call what checks it
 class ControlFrame(Frame):
     """A frame that speaks about the connection: opcodes 8 to 15, at most 125 bytes, whole."""
-
-    __slots__ = ()
 
     def __attrs_post_init__(self) -> None:
         if not self.fin:
