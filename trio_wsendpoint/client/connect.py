@@ -13,13 +13,16 @@ import trio
 from ..endpoint import (
     Endpoint,
     HandshakeKeywords,
+    HandshakeOptions,
+    HandshakeTimeout,
+    check_ssl_context,
     closing_on_error,
-    handshake_deadline,
     parse_keywords,
     request_endpoint,
     run_endpoint,
+    start_tls,
 )
-from ..protocol import Agreement, ClientHandshake, HandshakeError, Role
+from ..protocol import Agreement, ClientHandshake, Role
 from .uri import Uri, parse_uri
 
 
@@ -55,24 +58,20 @@ async def connect(
     uri = parse_uri(url)
     _check_arguments(uri, ssl_context, stream)
     endpoint_options, handshake_options = parse_keywords(options)
-    headers = handshake_options.headers
     handshake = ClientHandshake(
         uri.host_header,
         uri.target,
         subprotocols=handshake_options.subprotocols,
-        headers=headers,
+        headers=handshake_options.headers,
         extensions=endpoint_options.extensions,
     )
     if uri.authorization is not None and not _has_authorization(handshake):
         handshake = attrs.evolve(
             handshake, headers=(*handshake.headers, ("Authorization", uri.authorization))
         )
-    dialled = _Dialled()
-    async with handshake_deadline(handshake_options.handshake_timeout):
-        await dialled.dial(uri, handshake, ssl_context, stream)
-    assert dialled.stream is not None
+    established = await _establish(uri, handshake, handshake_options, ssl_context, stream)
     async with run_endpoint(
-        dialled.stream, Role.CLIENT, endpoint_options, dialled.agreement, dialled.rest
+        established[0], Role.CLIENT, endpoint_options, *established[1:]
     ) as endpoint:
         yield endpoint
 
@@ -80,10 +79,7 @@ async def connect(
 def _check_arguments(
     uri: Uri, ssl_context: ssl.SSLContext | None, stream: trio.abc.Stream | None
 ) -> None:
-    if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
-        raise TypeError(
-            f"ssl_context must be an ssl.SSLContext, not {type(ssl_context).__name__}"
-        )
+    check_ssl_context(ssl_context)
     if ssl_context is not None and not uri.secure:
         raise ValueError("ssl_context needs a url that begins with wss://")
     if stream is not None and not isinstance(stream, trio.abc.Stream):
@@ -94,47 +90,20 @@ def _has_authorization(handshake: ClientHandshake) -> bool:
     return any(name.lower() == "authorization" for name, _ in handshake.headers)
 
 
-@attrs.define
-class _Dialled:
-    """What dialling brought, once it is done."""
-
-    stream: trio.abc.Stream | None = None
-    agreement: Agreement | None = None
-    rest: bytes = b""
-
-    async def dial(
-        self,
-        uri: Uri,
-        handshake: ClientHandshake,
-        ssl_context: ssl.SSLContext | None,
-        stream: trio.abc.Stream | None,
-    ) -> None:
+async def _establish(
+    uri: Uri,
+    handshake: ClientHandshake,
+    options: HandshakeOptions,
+    ssl_context: ssl.SSLContext | None,
+    stream: trio.abc.Stream | None,
+) -> tuple[trio.abc.Stream, Agreement, bytes]:
+    """Dial, begin TLS, shake hands: all of it in time."""
+    with trio.move_on_after(options.handshake_timeout):
         if stream is None:
             stream = await trio.open_tcp_stream(uri.host, uri.port)
         async with closing_on_error(stream):
             if uri.secure and not isinstance(stream, trio.SSLStream):
-                stream = await start_tls(stream, uri.host, ssl_context)
-            self.agreement, self.rest = await request_endpoint(stream, handshake)
-        self.stream = stream
-
-
-async def start_tls(
-    stream: trio.abc.Stream, host: str, ssl_context: ssl.SSLContext | None
-) -> trio.SSLStream[trio.abc.Stream]:
-    """Begin TLS on a stream, as a client.
-
-    Raises:
-        HandshakeError: the TLS handshake failed, such as for a certificate that is not valid.
-    """
-    tls = trio.SSLStream(
-        stream,
-        ssl_context or ssl.create_default_context(),
-        server_hostname=host,
-        https_compatible=True,
-    )
-    try:
-        await tls.do_handshake()
-    except trio.BrokenResourceError as error:
-        cause = error.__cause__ or error
-        raise HandshakeError(f"the TLS handshake failed: {cause}") from error
-    return tls
+                context = ssl_context or ssl.create_default_context()
+                stream = await start_tls(stream, context, uri.host)
+            return stream, *await request_endpoint(stream, handshake)
+    raise HandshakeTimeout(options.handshake_timeout)

@@ -13,8 +13,8 @@ from .opening import (
     HandshakeKeywords,
     HandshakeOptions,
     accept,
+    check_ssl_context,
     closing_on_error,
-    handshake_deadline,
     open_endpoint,
     parse_keywords,
     request_endpoint,
@@ -22,6 +22,7 @@ from .opening import (
 )
 from .options import EndpointKeywords, EndpointOptions
 from .streams import ReceiveStream, SendStream
+from .tls import start_tls
 
 __all__ = [
     "Acceptor",
@@ -40,10 +41,11 @@ __all__ = [
     "Statistics",
     "Traffic",
     "accept",
+    "check_ssl_context",
     "closing_on_error",
-    "handshake_deadline",
     "open_endpoint",
     "parse_keywords",
     "request_endpoint",
     "run_endpoint",
+    "start_tls",
 ]

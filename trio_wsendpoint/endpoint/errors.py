@@ -55,3 +55,6 @@ class HeartbeatTimeout(ConnectionClosedError):
 
 class HandshakeTimeout(HandshakeError, trio.TooSlowError):
     """The opening handshake was not complete within `handshake_timeout`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the opening handshake took more than {seconds} seconds", 408)

@@ -22,7 +22,7 @@ from .heartbeat import Heartbeat
 from .options import EndpointOptions
 from .outbox import Outbox
 from .reader import Reader
-from .transport import transport_for
+from .tls import TLSStream, transport_for
 
 
 class Life:
@@ -145,13 +145,12 @@ class Life:
 
     async def _end(self) -> None:
         """The reader task is over, and the connection with it: leave nothing waiting."""
-        with trio.CancelScope(shield=True):
-            await trio.aclose_forcefully(self._stream)
         self.connection.receive_eof()
-        self.connection.send_eof()
         self.outbox.give_up()
         self.reader.end()
         self.heartbeat.end()
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(self._stream)
         self._finished.set()
 
     # -- what the parts report ------------------------------------------------------------
@@ -162,7 +161,7 @@ class Life:
             self.heartbeat.take_pongs()
         if connection.control_frames:
             self.dispatcher.take()
-        if connection.size_to_send:
+        if self.outbox.size:
             self.outbox.flush(gather=True)
         if connection.peer_state is not State.OPEN:
             self.heartbeat.end()
@@ -275,7 +274,7 @@ def _is_cancelled() -> bool:
 
 def _addresses(stream: trio.abc.Stream) -> tuple[Any, Any]:
     """The addresses of the socket below a stream, as far as there is one."""
-    while isinstance(stream, trio.SSLStream):
+    while isinstance(stream, trio.SSLStream | TLSStream):
         stream = stream.transport_stream
     if not isinstance(stream, trio.SocketStream):
         return None, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Unpack
@@ -28,6 +29,7 @@ from .endpoint import Endpoint
 from .errors import ConnectionClosed, HandshakeTimeout
 from .life import Life
 from .options import EndpointKeywords, EndpointOptions, check_seconds, split_keywords
+from .tls import start_tls
 from .transport import READ_SIZE, STREAM_ERRORS
 
 
@@ -161,10 +163,14 @@ class Acceptor:
     options: EndpointOptions
     handshake: ServerHandshake
     timeout: float
+    ssl_context: ssl.SSLContext | None = None
 
     @classmethod
-    def create(cls, keywords: Mapping[str, Any]) -> Acceptor:
+    def create(
+        cls, keywords: Mapping[str, Any], ssl_context: ssl.SSLContext | None = None
+    ) -> Acceptor:
         """Check the keyword arguments of `accept` or `serve`, once."""
+        check_ssl_context(ssl_context)
         options, handshake = parse_keywords(keywords)
         return cls(
             options,
@@ -174,17 +180,28 @@ class Acceptor:
                 extensions=options.extensions,
             ),
             handshake.handshake_timeout,
+            ssl_context,
         )
 
     @asynccontextmanager
     async def accept(self, stream: trio.abc.Stream) -> AsyncIterator[Endpoint]:
         """Perform the opening handshake and run an endpoint; see `accept`."""
-        async with closing_on_error(stream), handshake_deadline(self.timeout):
-            if isinstance(stream, trio.SSLStream):
-                await stream.do_handshake()
-            agreement, rest = await self._shake_hands(stream)
+        stream, agreement, rest = await self._establish(stream)
         async with run_endpoint(stream, Role.SERVER, self.options, agreement, rest) as endpoint:
             yield endpoint
+
+    async def _establish(
+        self, stream: trio.abc.Stream
+    ) -> tuple[trio.abc.Stream, Agreement, bytes]:
+        with trio.move_on_after(self.timeout):
+            async with closing_on_error(stream):
+                try:
+                    if self.ssl_context is not None:
+                        stream = await start_tls(stream, self.ssl_context)
+                    return stream, *await self._shake_hands(stream)
+                except STREAM_ERRORS as error:
+                    raise HandshakeError(f"the stream broke: {error}") from error
+        raise HandshakeTimeout(self.timeout)
 
     async def _shake_hands(self, stream: trio.abc.Stream) -> tuple[Agreement, bytes]:
         reader = RequestReader()
@@ -251,14 +268,13 @@ async def closing_on_error(stream: trio.abc.Stream) -> AsyncIterator[None]:
         raise
 
 
-@asynccontextmanager
-async def handshake_deadline(seconds: float) -> AsyncIterator[None]:
-    """Bound an opening handshake in time.
+def check_ssl_context(ssl_context: ssl.SSLContext | None) -> None:
+    """Refuse an `ssl_context` that is none.
 
     Raises:
-        HandshakeTimeout: it took longer.
+        TypeError: `ssl_context` is neither an `ssl.SSLContext` nor None.
     """
-    with trio.move_on_after(seconds) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise HandshakeTimeout(f"the opening handshake took more than {seconds} seconds")
+    if not isinstance(ssl_context, ssl.SSLContext | None):
+        raise TypeError(
+            f"ssl_context must be an ssl.SSLContext, not {type(ssl_context).__name__}"
+        )

@@ -17,7 +17,7 @@ from typing import Final
 import trio
 
 from ..protocol import BytesLike, Connection
-from .transport import STREAM_ERRORS, SocketTransport, StreamTransport
+from .transport import STREAM_ERRORS, NonblockingTransport, StreamTransport
 
 HIGH_WATER: Final = 2**16
 """Bytes that may wait in the outbox before `send` waits; also those that gather at most."""
@@ -78,7 +78,7 @@ class Outbox:
     @property
     def size(self) -> int:
         """Bytes that wait to be written."""
-        return self._left + self._connection.size_to_send
+        return self._left + self._connection.size_to_send + self._transport.unsent
 
     @property
     def full(self) -> bool:
@@ -91,7 +91,7 @@ class Outbox:
         Args:
             gather: Whether it may wait until the tick ends, if a batch is being consumed.
         """
-        if self.broken or not self._connection.size_to_send:
+        if self.broken or not self.size:
             return
         waits = gather and self.gathering and self.size <= HIGH_WATER
         if not waits and not self._left and self._write_nowait():
@@ -100,14 +100,14 @@ class Outbox:
 
     def _write_nowait(self) -> bool:
         """Write what goes without waiting; says whether that is all."""
-        if not isinstance(self._transport, SocketTransport):
+        if not isinstance(self._transport, NonblockingTransport):
             return False
         self._take()
         try:
             self._advance(self._transport.write_nowait(self._buffers))
-        except OSError:
+        except STREAM_ERRORS:
             self.give_up()
-        return not self._left
+        return not self._left and not self._transport.unsent
 
     async def wait_flushed(self, limit: int = HIGH_WATER) -> None:
         """Wait until at most `limit` bytes wait. Cancelled, it returns at once, silently.
@@ -190,10 +190,10 @@ class Outbox:
     async def run_writer(self) -> None:
         """The writer task."""
         while not self.broken:
+            if not self.size:
+                await self._work.park()
+                continue
             if not self._left:
-                if not self._connection.size_to_send:
-                    await self._work.park()
-                    continue
                 self._take()
             try:
                 self._advance(await self._transport.write_some(self._buffers))

@@ -42,7 +42,7 @@ from ..protocol import (
     memory_of,
 )
 from .outbox import Outbox
-from .transport import STREAM_ERRORS, SocketTransport, StreamTransport
+from .transport import STREAM_ERRORS, NonblockingTransport, StreamTransport
 
 LOOK_AHEAD: Final = 2**18
 """Bytes of messages, Python's overhead counted, at which the reader stops reading."""
@@ -264,7 +264,7 @@ class Reader:
         if self._connection.oversize and self._wants_whole:
             self._take_in(b"")
             self._end_if_over()
-        elif self._may_read_in_place() and isinstance(transport, SocketTransport):
+        elif self._may_read_in_place() and isinstance(transport, NonblockingTransport):
             await self._read_in_place(transport)
         else:
             with contextlib.suppress(trio.EndOfChannel):
@@ -273,7 +273,7 @@ class Reader:
     def _may_read_in_place(self) -> bool:
         return self._holder is Holder.NOBODY and not self._is_held_up()
 
-    async def _read_in_place(self, transport: SocketTransport) -> None:
+    async def _read_in_place(self, transport: NonblockingTransport) -> None:
         """Read in the task that receives."""
         data: BytesLike | None = b""
         if not self._connection.pending:

@@ -36,6 +36,11 @@ class StreamTransport:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that it has taken but the socket below it has not."""
+        return 0
+
     async def read(self) -> BytesLike:
         """Read some bytes; empty at the end of the stream."""
         return await self.stream.receive_some(READ_SIZE)
@@ -60,52 +65,29 @@ class StreamTransport:
         await self.stream.aclose()
 
 
-class _Scratch(threading.local):
-    """The buffer that all reads of a thread go into, one after the other."""
-
-    def __init__(self) -> None:
-        self.buffer = memoryview(bytearray(READ_SIZE))
-
-
-_scratch = _Scratch()
-
-
-class SocketTransport(StreamTransport):
-    """A plain socket, which any task may read or write without blocking.
-
-    It goes to the file descriptor itself: a `receive_some` would try a read that must fail
-    first, and a `send_all` would add a checkpoint after each write.
-    """
+class NonblockingTransport(StreamTransport):
+    """A stream that any task may read or write without blocking, and wait for apart."""
 
     nonblocking = True
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.abc.Stream, socket_stream: trio.SocketStream) -> None:
         super().__init__(stream)
-        self._fd = stream.socket.fileno()
-
-    async def wait_readable(self) -> None:
-        """Wait until there is something to read, or the end of the stream."""
-        await trio.lowlevel.wait_readable(self._fd)
+        self._socket = socket_stream.socket
 
     def read_nowait(self) -> BytesLike | None:
         """Read what is there: empty at the end of the stream, None if it would block.
 
         What it returns is valid until the next read of any connection of this thread.
         """
-        scratch = _scratch.buffer
-        try:
-            return scratch[: os.readv(self._fd, (scratch,))]
-        except (BlockingIOError, InterruptedError):
-            return None
+        raise NotImplementedError
 
     def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
-        """Write what the socket takes of the buffers, and return how many bytes that is."""
-        try:
-            if len(buffers) == 1:
-                return os.write(self._fd, buffers[0])
-            return os.writev(self._fd, buffers[:_MAX_BUFFERS])
-        except (BlockingIOError, InterruptedError):
-            return 0
+        """Write what the stream takes of the buffers, and return how many bytes that is."""
+        raise NotImplementedError
+
+    async def wait_readable(self) -> None:
+        """Wait until there is something to read, or the end of the stream."""
+        await trio.lowlevel.wait_readable(self._socket)
 
     async def read(self) -> BytesLike:
         """Read some bytes; empty at the end of the stream."""
@@ -116,14 +98,55 @@ class SocketTransport(StreamTransport):
                 return data
 
     async def write_some(self, buffers: Sequence[BytesLike]) -> int:
-        """Wait until the socket takes bytes, and write what it takes."""
-        await trio.lowlevel.wait_writable(self._fd)
+        """Wait until the stream takes bytes, and write what it takes."""
+        await trio.lowlevel.wait_writable(self._socket)
         return self.write_nowait(buffers)
 
 
-def transport_for(stream: trio.abc.Stream) -> StreamTransport | SocketTransport:
-    """The best way to drive a stream."""
-    # A subclass may have changed how it reads and writes, so the exact class it must be.
-    if type(stream) is trio.SocketStream and hasattr(os, "readv"):
-        return SocketTransport(stream)
-    return StreamTransport(stream)
+class _Scratch(threading.local):
+    """The buffer that all reads of a thread go into, one after the other."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(READ_SIZE))
+
+
+_scratch = _Scratch()
+
+
+def read_socket(socket: trio.socket.SocketType) -> memoryview | None:
+    """Read a socket once, into the buffer that is shared: None if it would block."""
+    scratch = _scratch.buffer
+    try:
+        return scratch[: os.readv(socket.fileno(), (scratch,))]
+    except (BlockingIOError, InterruptedError):
+        return None
+
+
+def write_socket(socket: trio.socket.SocketType, buffers: Sequence[BytesLike]) -> int:
+    """Write what a socket takes without blocking, and return how many bytes that is."""
+    try:
+        if len(buffers) == 1:
+            return os.write(socket.fileno(), buffers[0])
+        return os.writev(socket.fileno(), buffers[:_MAX_BUFFERS])
+    except (BlockingIOError, InterruptedError):
+        return 0
+
+
+class SocketTransport(NonblockingTransport):
+    """A plain socket.
+
+    It goes to the file descriptor itself: a `receive_some` would try a read that must fail
+    first, and a `send_all` would add a checkpoint after each write. The number is asked for
+    each time, as a closed socket has none, and its number may already be another's.
+    """
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        super().__init__(stream, stream)
+
+    def read_nowait(self) -> BytesLike | None:
+        """Read what is there."""
+        return read_socket(self._socket)
+
+    def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
+        """Write what the socket takes."""
+        return write_socket(self._socket, buffers)

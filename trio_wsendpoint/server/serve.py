@@ -25,7 +25,7 @@ async def serve(
     host: str | bytes | None = None,
     ssl_context: ssl.SSLContext | None = None,
     backlog: int | None = None,
-    task_status: trio.TaskStatus[list[Any]] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
     **options: Unpack[HandshakeKeywords],
 ) -> NoReturn:
     """Listen for WebSocket connections over TCP, and run a handler for each.
@@ -48,17 +48,8 @@ async def serve(
         TypeError, ValueError: an argument is wrong; the message names it.
         OSError: the address cannot be listened on.
     """
-    serve_stream = _serve_stream(handler, options)
-    if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
-        raise TypeError(
-            f"ssl_context must be an ssl.SSLContext, not {type(ssl_context).__name__}"
-        )
-    tcp = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
-    listeners: list[Any] = list(tcp)
-    if ssl_context is not None:
-        listeners = [
-            trio.SSLListener(listener, ssl_context, https_compatible=True) for listener in tcp
-        ]
+    serve_stream = _serve_stream(handler, options, ssl_context)
+    listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
     await trio.serve_listeners(serve_stream, listeners, task_status=task_status)
 
 
@@ -93,12 +84,14 @@ async def serve_listeners(
 
 
 def _serve_stream(
-    handler: Handler, options: HandshakeKeywords
+    handler: Handler,
+    options: HandshakeKeywords,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> Callable[[trio.abc.Stream], Awaitable[None]]:
     """What to do with each stream; the arguments are checked before the first one comes."""
     if not callable(handler):
         raise TypeError(f"handler must be an async function, not {handler!r}")
-    acceptor = Acceptor.create(options)
+    acceptor = Acceptor.create(options, ssl_context)
 
     async def serve_stream(stream: trio.abc.Stream) -> None:
         try:

@@ -1,0 +1,325 @@
+"""TLS on a socket with no layers between: OpenSSL's memory BIOs, driven without blocking.
+
+`trio.SSLStream` runs on any stream; for that it pays with checkpoints, locks and copies.
+Where `connect` and `serve` make the TLS themselves they use this one, which has the plain
+socket's way of working: whoever wants to read or write does so at once, and waits for the
+socket only if that did not go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeGuard, TypeVar
+
+import trio
+
+from ..protocol import BytesLike, HandshakeError
+from .transport import (
+    READ_SIZE,
+    NonblockingTransport,
+    SocketTransport,
+    StreamTransport,
+    read_socket,
+    write_socket,
+)
+
+MAX_CIPHERTEXT: Final = 2**17
+"""Bytes of ciphertext at which no more is encrypted until the socket has taken some."""
+
+_RECORD: Final = 2**14  # what one TLS record carries at most
+_RENEGOTIATION_DELAY: Final = 0.01
+
+T = TypeVar("T")
+
+
+class _Scratch(threading.local):
+    """The buffer that all connections of a thread decrypt into, one after the other."""
+
+    def __init__(self) -> None:
+        # What one read of the socket brings, and a record of which it brings the end.
+        self.buffer = memoryview(bytearray(READ_SIZE + 2 * _RECORD))
+
+
+_scratch = _Scratch()
+
+
+class TLSStream(trio.abc.HalfCloseableStream):
+    """TLS over a socket stream, as a Trio stream and without blocking.
+
+    Args:
+        transport_stream: The socket stream.
+        context: How to do TLS.
+        server_hostname: The name that the server's certificate must have; None on a server.
+    """
+
+    def __init__(
+        self,
+        transport_stream: trio.SocketStream,
+        context: ssl.SSLContext,
+        server_hostname: str | None = None,
+    ) -> None:
+        self.transport_stream = transport_stream
+        self._socket = transport_stream.socket
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming,
+            self._outgoing,
+            server_side=server_hostname is None,
+            server_hostname=server_hostname,
+        )
+        self._unsent: BytesLike = b""
+        self._eof_sent = False
+
+    # -- without blocking -----------------------------------------------------------------
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of ciphertext that the socket has not taken yet."""
+        return len(self._unsent) + self._outgoing.pending
+
+    def read_nowait(self) -> BytesLike | None:
+        """Read what is there: empty at the peer's close_notify, None if it would block.
+
+        What it returns is valid until the next read of any connection of this thread. TLS
+        may have to answer what was read: see that `unsent` is written.
+
+        Raises:
+            trio.BrokenResourceError: TLS was broken, or cut off with no close_notify.
+            OSError: the socket failed.
+        """
+        data = read_socket(self._socket)
+        if data is not None:
+            if data:
+                self._incoming.write(data)
+            else:
+                self._incoming.write_eof()
+        buffer = _scratch.buffer
+        size = 0
+        try:
+            while size < len(buffer):
+                count: Any = self._tls.read(
+                    len(buffer) - size, buffer[size:]
+                )  # an int, with a buffer
+                if not count:
+                    break
+                size += count
+        except ssl.SSLWantReadError:
+            if not size:
+                return None
+        except ssl.SSLZeroReturnError:
+            pass
+        except ssl.SSLError as error:
+            if not size:  # else the next read will find it again
+                raise trio.BrokenResourceError(f"TLS failed: {error}") from error
+        return buffer[:size]
+
+    def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
+        """Encrypt and write what goes, and return how many bytes of the buffers it took.
+
+        Raises:
+            trio.BrokenResourceError: TLS was broken.
+            OSError: the socket failed.
+        """
+        taken = 0
+        for buffer in _records(buffers):
+            if self.unsent >= MAX_CIPHERTEXT:
+                break
+            try:
+                taken += self._tls.write(buffer)
+            except ssl.SSLWantReadError:
+                break  # the keys are being renegotiated, and the peer's part has yet to come
+            except ssl.SSLError as error:
+                raise trio.BrokenResourceError(f"TLS failed: {error}") from error
+        self._flush_nowait()
+        return taken
+
+    def _flush_nowait(self) -> None:
+        if self._outgoing.pending:
+            fresh = self._outgoing.read()
+            self._unsent = b"".join((self._unsent, fresh)) if self._unsent else fresh
+        if self._unsent:
+            count = write_socket(self._socket, (self._unsent,))
+            self._unsent = (
+                memoryview(self._unsent)[count:] if count < len(self._unsent) else b""
+            )
+
+    # -- as a stream ----------------------------------------------------------------------
+
+    async def do_handshake(self) -> None:
+        """Perform the TLS handshake.
+
+        Raises:
+            trio.BrokenResourceError: it failed, such as for a certificate that is not valid.
+        """
+        await self._drive(self._tls.do_handshake)
+
+    async def _drive(self, operation: Callable[[], T]) -> T:
+        """Repeat an operation of TLS, with what it needs of the socket, until it is done."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            try:
+                try:
+                    result = operation()
+                finally:
+                    await self.flush()
+                return result
+            except ssl.SSLWantReadError:
+                await self._read_more()
+            except ssl.SSLError as error:
+                raise trio.BrokenResourceError(f"TLS failed: {error}") from error
+            except OSError as error:
+                raise trio.BrokenResourceError(f"the socket failed: {error}") from error
+
+    async def _read_more(self) -> None:
+        await trio.lowlevel.wait_readable(self._socket)
+        data = read_socket(self._socket)
+        if data:
+            self._incoming.write(data)
+        elif data is not None:
+            self._incoming.write_eof()
+
+    async def flush(self) -> None:
+        """Write all ciphertext that waits."""
+        self._flush_nowait()
+        while self._unsent:
+            await trio.lowlevel.wait_writable(self._socket)
+            self._flush_nowait()
+
+    async def send_all(self, data: BytesLike) -> None:
+        """Send all of the bytes."""
+        view = memoryview(data)
+        while view:
+            view = view[await self._drive(lambda: self._tls.write(view[:_RECORD])) :]  # noqa: B023
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until sending might not block."""
+        await self.flush()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive what there is; empty at the peer's close_notify."""
+        try:
+            return await self._drive(lambda: self._tls.read(max_bytes or READ_SIZE))
+        except trio.BrokenResourceError as error:
+            if isinstance(error.__cause__, ssl.SSLZeroReturnError):
+                return b""
+            raise
+
+    async def send_eof(self) -> None:
+        """Send close_notify, and end our half of the socket's stream."""
+        if not self._eof_sent:
+            self._eof_sent = True
+            with contextlib.suppress(ssl.SSLError):
+                self._tls.unwrap()  # it wants the peer's close_notify next, but ours is out
+            await self.flush()
+            await self.transport_stream.send_eof()
+
+    async def aclose(self) -> None:
+        """Send close_notify if that goes at once, and close the socket."""
+        with contextlib.suppress(OSError):
+            if not self._eof_sent:
+                with contextlib.suppress(ssl.SSLError):
+                    self._tls.unwrap()
+                self._flush_nowait()
+        await self.transport_stream.aclose()
+
+
+def _records(buffers: Sequence[BytesLike]) -> list[BytesLike]:
+    """Small buffers joined, as each write makes a record of its own; large ones cut."""
+    if len(buffers) == 1 and len(buffers[0]) <= _RECORD:
+        return [buffers[0]]
+    records: list[BytesLike] = []
+    small: list[BytesLike] = []
+    room = _RECORD
+    for buffer in buffers:
+        view = memoryview(buffer)
+        while len(view) >= room:
+            records.append(b"".join((*small, view[:room])))
+            view, small, room = view[room:], [], _RECORD
+            if len(records) * _RECORD >= MAX_CIPHERTEXT:
+                return records
+        if view:
+            small.append(view)
+            room -= len(view)
+    if small:
+        records.append(b"".join(small))
+    return records
+
+
+class TLSTransport(NonblockingTransport):
+    """TLS of our own making, on a socket."""
+
+    def __init__(self, stream: TLSStream) -> None:
+        super().__init__(stream, stream.transport_stream)
+        self._tls_stream = stream
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that TLS has taken but the socket has not."""
+        return self._tls_stream.unsent
+
+    def read_nowait(self) -> BytesLike | None:
+        """Read what is there, decrypted."""
+        return self._tls_stream.read_nowait()
+
+    def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
+        """Write what TLS takes."""
+        return self._tls_stream.write_nowait(buffers)
+
+    async def write_some(self, buffers: Sequence[BytesLike]) -> int:
+        """Wait until TLS takes bytes, and write what it takes."""
+        count = await super().write_some(buffers)
+        if not count and not self.unsent:
+            # The keys are being renegotiated, which somebody who reads will bring to an end.
+            await trio.sleep(_RENEGOTIATION_DELAY)
+        return count
+
+
+async def start_tls(
+    stream: trio.abc.Stream, context: ssl.SSLContext, server_hostname: str | None = None
+) -> trio.abc.Stream:
+    """Begin TLS on a stream: our own on a plain socket, Trio's on any other.
+
+    Args:
+        stream: What TLS is to run on.
+        context: How to do TLS.
+        server_hostname: The name that the server's certificate must have; None on a server.
+
+    Raises:
+        HandshakeError: the TLS handshake failed, such as for a certificate that is not valid.
+    """
+    tls: TLSStream | trio.SSLStream[trio.abc.Stream]
+    if _is_plain_socket(stream):
+        tls = TLSStream(stream, context, server_hostname)
+    else:
+        tls = trio.SSLStream(
+            stream,
+            context,
+            server_hostname=server_hostname,
+            server_side=server_hostname is None,
+            https_compatible=True,
+        )
+    try:
+        await tls.do_handshake()
+    except trio.BrokenResourceError as error:
+        reason = error.__cause__ or error
+        raise HandshakeError(f"the TLS handshake failed: {reason}") from error
+    return tls
+
+
+def _is_plain_socket(stream: trio.abc.Stream) -> TypeGuard[trio.SocketStream]:
+    # A subclass may have changed how it reads and writes, so the exact class it must be.
+    return type(stream) is trio.SocketStream and hasattr(os, "readv")
+
+
+def transport_for(stream: trio.abc.Stream) -> StreamTransport:
+    """The best way to drive a stream."""
+    if _is_plain_socket(stream):
+        return SocketTransport(stream)
+    if type(stream) is TLSStream:
+        return TLSTransport(stream)
+    return StreamTransport(stream)
