@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import sys
-from typing import Literal, TypeAlias
+from typing import Literal, NoReturn, TypeAlias
 
 import attrs
 
@@ -194,17 +194,24 @@ class Utf8Decoder:
     (section 8.1).
     """
 
-    __slots__ = ("_decode",)
+    __slots__ = ("_decoder",)
 
     def __init__(self) -> None:
-        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def decode(self, piece: bytes, final: bool = False) -> str:
         """Decode what is whole of it, and keep the rest for the next piece."""
         try:
-            return self._decode(piece, final)
+            text = self._decoder.decode(piece, final)
         except UnicodeDecodeError:
-            raise ProtocolError("text that is not UTF-8", CloseCode.INVALID_DATA) from None
+            self._refuse()
+        # Of a surrogate, Python waits for the third byte, although the second one is bad.
+        if b"\xed\xa0" <= self._decoder.getstate()[0] < b"\xee":
+            self._refuse()
+        return text
+
+    def _refuse(self) -> NoReturn:
+        raise ProtocolError("text that is not UTF-8", CloseCode.INVALID_DATA) from None
 
 
 class MessageBuilder:
