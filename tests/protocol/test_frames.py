@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import attrs
 import pytest
@@ -21,9 +22,11 @@ from tests.protocol.wire import (
     TEXT,
     frame,
     mask,
+    twins,
 )
 from trio_wsendpoint.protocol import (
     BinaryFrame,
+    BytesLike,
     CloseCode,
     CloseFrame,
     ContinuationFrame,
@@ -38,7 +41,8 @@ from trio_wsendpoint.protocol import (
     TextFrame,
     encode_frame,
 )
-from trio_wsendpoint.protocol.frames import cut_messages, encode_header
+from trio_wsendpoint.protocol import frames as python_frames
+from trio_wsendpoint.protocol.frames import encode_header
 
 
 class TickFrame(ControlFrame):
@@ -296,8 +300,18 @@ def test_a_reserved_bit_that_was_agreed_on_is_accepted(rsv: int, claimed: int) -
 # -- whole frames -------------------------------------------------------------------------
 
 
+@twins("frames", "build_frame")
 @pytest.mark.parametrize("length", LENGTHS)
-def test_a_frame_is_encoded_as_section_5_2_draws_it(length: int) -> None:
+def test_a_frame_is_built_as_section_5_2_draws_it(
+    length: int, build_frame: Callable[[int, BytesLike, bytes], bytes]
+) -> None:
+    payload = bytes(length)
+    assert build_frame(BINARY, payload, b"") == frame(BINARY, payload, fin=False)
+    assert build_frame(FIN | TEXT, payload, KEY) == frame(TEXT, payload, key=KEY)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_frame_is_encoded_with_a_key_or_without(length: int) -> None:
     payload = bytes(length)
     assert encode_frame(BinaryFrame(payload)) == frame(BINARY, payload)
     assert encode_frame(BinaryFrame(payload), KEY) == frame(BINARY, payload, key=KEY)
@@ -327,13 +341,20 @@ def test_a_frame_is_parsed_back_once_it_is_whole(
 # -- many messages at once ----------------------------------------------------------------
 
 
-def cut(data: bytes, *, masked: bool = False, max_size: int = 2**20) -> tuple[list[Any], int]:
+Cut: TypeAlias = Callable[[BytesLike, int, bool, int, list[Any]], int]
+each_cut_messages = twins("frames", "cut_messages")
+
+
+def cut(
+    cut_messages: Cut, data: BytesLike, *, masked: bool = False, max_size: int = 2**20
+) -> tuple[list[Any], int]:
     out: list[Any] = []
     return out, cut_messages(data, 0, masked, max_size, out)
 
 
+@each_cut_messages
 @pytest.mark.parametrize("key", [b"", KEY])
-def test_whole_messages_are_cut_off_together(key: bytes) -> None:
+def test_whole_messages_are_cut_off_together(key: bytes, cut_messages: Cut) -> None:
     messages: list[str | bytes] = [
         "",
         "é",
@@ -347,7 +368,7 @@ def test_whole_messages_are_cut_off_together(key: bytes) -> None:
         else frame(BINARY, message, key=key)
         for message in messages
     )
-    assert cut(data, masked=bool(key)) == (messages, len(data))
+    assert cut(cut_messages, data, masked=bool(key)) == (messages, len(data))
 
 
 NOT_FOR_CUTTING = {
@@ -371,32 +392,54 @@ NOT_FOR_CUTTING = {
 }
 
 
+@each_cut_messages
 @pytest.mark.parametrize("name", NOT_FOR_CUTTING)
-def test_cutting_stops_in_front_of_anything_else(name: str) -> None:
+def test_cutting_stops_in_front_of_anything_else(name: str, cut_messages: Cut) -> None:
     good = frame(TEXT, b"good")
     data = good + NOT_FOR_CUTTING[name]
-    assert cut(data, max_size=200) == (["good"], len(good))
+    assert cut(cut_messages, data, max_size=200) == (["good"], len(good))
 
 
+@each_cut_messages
 @pytest.mark.parametrize(
     "tail", [frame(TEXT, b"x"), frame(TEXT, b"xyz", key=KEY)[:-1], b"\x81\xfe\x00\x7e" + KEY]
 )
-def test_cutting_masked_messages_stops_likewise(tail: bytes) -> None:
+def test_cutting_masked_messages_stops_likewise(tail: bytes, cut_messages: Cut) -> None:
     good = frame(TEXT, b"good", key=KEY)
-    assert cut(good + tail, masked=True) == (["good"], len(good))
+    assert cut(cut_messages, good + tail, masked=True) == (["good"], len(good))
 
 
+@each_cut_messages
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_messages_are_cut_off_any_buffer(kind: Any) -> None:
+def test_messages_are_cut_off_any_buffer(kind: Any, cut_messages: Cut) -> None:
     data = frame(TEXT, b"text", key=KEY) + frame(BINARY, b"binary", key=KEY)
-    messages, _ = cut(kind(data), masked=True)
+    messages, _ = cut(cut_messages, kind(data), masked=True)
     assert messages == ["text", b"binary"]
     assert type(messages[1]) is bytes
-    unmasked, _ = cut(kind(frame(BINARY, b"binary")))
+    unmasked, _ = cut(cut_messages, kind(frame(BINARY, b"binary")))
     assert type(unmasked[0]) is bytes
 
 
-def test_a_masked_payload_is_unmasked_with_its_own_key() -> None:
+@each_cut_messages
+def test_a_masked_payload_is_unmasked_with_its_own_key(cut_messages: Cut) -> None:
     keys = (b"abcd", b"efgh")
     data = b"".join(b"\x82\x83" + key + mask(b"xyz", key) for key in keys)
-    assert cut(data, masked=True)[0] == [b"xyz", b"xyz"]
+    assert cut(cut_messages, data, masked=True)[0] == [b"xyz", b"xyz"]
+
+
+almost_frames = st.builds(
+    lambda opcode, payload, key, flaw: flaw[0] + frame(opcode, payload, key=key)[flaw[1] :],
+    st.sampled_from([TEXT, TEXT, BINARY, PING]),
+    st.binary(max_size=140) | st.text(max_size=70).map(str.encode),
+    st.sampled_from([b"", KEY]),
+    st.sampled_from([(b"", 0)] * 5 + [(b"\x81", 1), (b"\x82\x7e", 2), (b"", 1)]),
+)
+
+
+@each_cut_messages
+@given(st.lists(almost_frames).map(b"".join), st.integers(0, 150), st.booleans())
+def test_both_twins_cut_alike(
+    cut_messages: Cut, data: bytes, max_size: int, masked: bool
+) -> None:
+    expected = cut(python_frames.cut_messages, data, masked=masked, max_size=max_size)
+    assert cut(cut_messages, data, masked=masked, max_size=max_size) == expected

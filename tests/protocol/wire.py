@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from typing import Any
+
+import pytest
 
 from trio_wsendpoint.protocol import (
     CloseFrame,
@@ -15,9 +19,19 @@ from trio_wsendpoint.protocol import (
     State,
 )
 
+PACKAGE = "trio_wsendpoint.protocol"
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
 KEY = b"\x37\xfa\x21\x3d"
+
+
+def twins(module: str, name: str) -> pytest.MarkDecorator:
+    """Run a test with the function in Python, and with its twin in C where it was built."""
+    found = {"python": getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)}
+    with contextlib.suppress(ImportError):  # it is optional
+        found["c"] = getattr(importlib.import_module(f"{PACKAGE}._speedups"), name)
+    return pytest.mark.parametrize(name, found.values(), ids=found)
 
 
 def mask(payload: bytes, key: bytes) -> bytes:
