@@ -17,6 +17,7 @@ from ..protocol import (
     InboundOptions,
     OnDataFrame,
     Role,
+    check_extensions,
 )
 
 ControlHandler = Callable[[Any, Any], Awaitable[None]]
@@ -87,16 +88,6 @@ def _check_handlers(
         _check_callable(options, attribute, handler)
 
 
-def _to_extensions(extensions: Iterable[Extension]) -> tuple[Extension, ...]:
-    if isinstance(extensions, Extension):
-        raise TypeError("extensions must be a list of extensions, not one of them")
-    found = tuple(extensions)
-    for extension in found:
-        if not isinstance(extension, Extension):
-            raise TypeError(f"extensions must hold Extension objects, not {extension!r}")
-    return found
-
-
 @attrs.frozen(kw_only=True)
 class EndpointOptions:
     """What all entry points take as keyword arguments.
@@ -124,7 +115,7 @@ class EndpointOptions:
     close_timeout: float = attrs.field(default=10.0, validator=check_seconds)
     cancel_timeout: float = attrs.field(default=1.0, validator=check_seconds)
     max_message_size: int | None = attrs.field(default=2**20, validator=_check_limit)
-    extensions: tuple[Extension, ...] = attrs.field(default=(), converter=_to_extensions)
+    extensions: tuple[Extension, ...] = attrs.field(default=(), converter=check_extensions)
     parser: FrameParser = attrs.field(
         factory=FrameParser, validator=attrs.validators.instance_of(FrameParser)
     )

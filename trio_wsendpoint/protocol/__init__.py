@@ -5,8 +5,9 @@ It can be used with no Trio at all; see `Connection`.
 
 from .close import CloseCode, check_close_arguments
 from .connection import Connection, Counters, Role, check_sendable
+from .deflate import PermessageDeflate
 from .errors import HandshakeError, HandshakeRejected, LocalProtocolError, ProtocolError
-from .extensions import Codec, Extension
+from .extensions import Codec, Extension, Parameters, check_extensions
 from .frames import (
     BinaryFrame,
     CloseFrame,
@@ -57,6 +58,8 @@ __all__ = [
     "Message",
     "OnDataFrame",
     "Opcode",
+    "Parameters",
+    "PermessageDeflate",
     "Piece",
     "PingFrame",
     "PongFrame",
@@ -70,6 +73,7 @@ __all__ = [
     "State",
     "TextFrame",
     "check_close_arguments",
+    "check_extensions",
     "check_sendable",
     "create_message",
     "encode_frame",

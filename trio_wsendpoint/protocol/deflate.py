@@ -1,0 +1,315 @@
+"""permessage-deflate: messages compressed one by one (RFC 7692).
+
+It works with zlib-ng where that is installed (`pip install trio-wsendpoint[fast]`), which
+deflates several times as fast, and with the standard library's zlib otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final
+
+import attrs
+
+from .close import CloseCode
+from .errors import HandshakeError, ProtocolError
+from .extensions import Codec, Extension, Parameters
+from .frames import ContinuationFrame, Frame, Opcode
+
+zlib: Any
+try:
+    from zlib_ng import zlib_ng as zlib
+except ImportError:
+    import zlib
+
+RSV1: Final = 0x40
+TAIL: Final = b"\x00\x00\xff\xff"
+"""The end of a flushed block, which is not sent (section 7.2.1)."""
+
+EMPTY_BLOCK: Final = b"\x00"
+"""A block of nothing, less the tail (section 7.2.3.6)."""
+
+CHUNK: Final = 2**16
+"""Bytes that are inflated at a time."""
+
+MAX_BITS: Final = 15
+MIN_DEFLATE_BITS: Final = 9
+"""zlib cannot deflate with a window of 8 bits, which the RFC allows; it can inflate it."""
+
+_FLAGS: Final = ("server_no_context_takeover", "client_no_context_takeover")
+_BITS_VALUES: Final[dict[str | None, int]] = {str(bits): bits for bits in range(8, 16)}
+_BITS: Final = ("server_max_window_bits", "client_max_window_bits")
+
+
+def _check_range(low: int, high: int) -> Any:
+    def check(_: object, attribute: attrs.Attribute[int], value: object) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
+        if not low <= value <= high:
+            raise ValueError(f"{attribute.name} must be {low} to {high}, not {value}")
+
+    return check
+
+
+_is_bool = attrs.validators.instance_of(bool)
+
+
+@attrs.frozen(kw_only=True)
+class PermessageDeflate(Extension):
+    """Compression of messages, negotiated by RFC 7692.
+
+    The first four options are the parameters of section 7.1, for both roles. A window of 8
+    bits can be asked of the peer. For ourselves, where zlib needs 9, an option of 8 counts
+    as 9; a server declines an offer that wants 8 of it, and a client that is told to use 8
+    sends its messages uncompressed.
+
+    Args:
+        server_no_context_takeover: Whether the server forgets each message before the next,
+            which costs compression and saves its memory.
+        client_no_context_takeover: The same for the client.
+        server_max_window_bits: 8 to 15; how far back the server's compression may look.
+        client_max_window_bits: The same for the client.
+        level: 0 to 9; how hard we try to compress.
+        memory_level: 1 to 9; the memory that we take for it.
+        threshold: Bytes below which a message goes uncompressed; does not apply to streams.
+
+    Raises:
+        TypeError, ValueError: an option is wrong; the message names it.
+    """
+
+    name: ClassVar[str] = "permessage-deflate"
+
+    server_no_context_takeover: bool = attrs.field(default=False, validator=_is_bool)
+    client_no_context_takeover: bool = attrs.field(default=False, validator=_is_bool)
+    server_max_window_bits: int = attrs.field(
+        default=MAX_BITS, validator=_check_range(8, MAX_BITS)
+    )
+    client_max_window_bits: int = attrs.field(
+        default=MAX_BITS, validator=_check_range(8, MAX_BITS)
+    )
+    level: int = attrs.field(default=1, validator=_check_range(0, 9))
+    memory_level: int = attrs.field(default=8, validator=_check_range(1, 9))
+    threshold: int = attrs.field(default=128, validator=_check_range(0, 2**62))
+
+    def offers(self) -> list[Parameters]:
+        """One offer, with the parameters that differ from the RFC's defaults.
+
+        `client_max_window_bits` is always there, as a server may use it only then (7.1.2.2).
+        """
+        offer: list[tuple[str, str | None]] = [
+            (name, None) for name in _FLAGS if getattr(self, name)
+        ]
+        if self.server_max_window_bits < MAX_BITS:
+            offer.append(("server_max_window_bits", str(self.server_max_window_bits)))
+        ours = max(self.client_max_window_bits, MIN_DEFLATE_BITS)
+        offer.append(("client_max_window_bits", str(ours) if ours < MAX_BITS else None))
+        return [offer]
+
+    def accept(self, offer: Parameters) -> tuple[Parameters, Codec] | None:
+        """Accept an offer, or decline it as section 7.1 says, by None."""
+        try:
+            wanted = _parse(offer, bare_client_bits=True)
+        except HandshakeError:
+            return None
+        wanted_bits = wanted.get("server_max_window_bits", MAX_BITS)
+        if wanted_bits < MIN_DEFLATE_BITS:
+            return None
+        bits = min(wanted_bits, max(self.server_max_window_bits, MIN_DEFLATE_BITS))
+        answer: list[tuple[str, str | None]] = [
+            (name, None) for name in _FLAGS if name in wanted or getattr(self, name)
+        ]
+        if bits < MAX_BITS or "server_max_window_bits" in wanted:
+            answer.append(("server_max_window_bits", str(bits)))
+        peer_bits = MAX_BITS
+        # "a server MUST NOT include it in the response if the offer did not" (7.1.2.2)
+        if "client_max_window_bits" in wanted:
+            peer_bits = min(wanted["client_max_window_bits"], self.client_max_window_bits)
+            if peer_bits < MAX_BITS:
+                answer.append(("client_max_window_bits", str(peer_bits)))
+        agreed = dict(answer)
+        codec = self._codec(
+            bits,
+            peer_bits,
+            "server_no_context_takeover" in agreed,
+            "client_no_context_takeover" in agreed,
+        )
+        return answer, codec
+
+    def confirm(self, answer: Parameters) -> Codec:
+        """Check the server's answer against the offer.
+
+        Raises:
+            HandshakeError: it is not one that the offer allows.
+        """
+        agreed = _parse(answer, bare_client_bits=False)
+        if self.server_no_context_takeover and "server_no_context_takeover" not in agreed:
+            raise HandshakeError("the server insists on server context takeover")
+        peer_bits = agreed.get("server_max_window_bits", MAX_BITS)
+        if peer_bits > self.server_max_window_bits:
+            raise HandshakeError("the server insists on a larger server_max_window_bits")
+        bits = max(self.client_max_window_bits, MIN_DEFLATE_BITS)
+        return self._codec(
+            min(bits, agreed.get("client_max_window_bits", MAX_BITS)),
+            peer_bits,
+            self.client_no_context_takeover or "client_no_context_takeover" in agreed,
+            "server_no_context_takeover" in agreed,
+        )
+
+    def _codec(self, bits: int, peer_bits: int, forget: bool, peer_forgets: bool) -> Codec:
+        return DeflateCodec(
+            _Deflater(bits, self.level, self.memory_level, forget),
+            _Inflater(max(peer_bits, MIN_DEFLATE_BITS), peer_forgets),
+            self.threshold if bits >= MIN_DEFLATE_BITS else None,
+        )
+
+
+def _parse(parameters: Parameters, *, bare_client_bits: bool) -> dict[str, int]:
+    """Check parameters against section 7.1: known ones, once each, with a value as it must be.
+
+    Raises:
+        HandshakeError: one is none of these.
+    """
+    result: dict[str, int] = {}
+    for name, value in parameters:
+        if name in result:
+            raise HandshakeError(f"permessage-deflate has {name} twice")
+        bare = name in _FLAGS or (bare_client_bits and name == "client_max_window_bits")
+        if value is None and bare:
+            result[name] = MAX_BITS
+        # "a decimal integer value without leading zeroes between 8 to 15" (section 7.1.2)
+        elif name in _BITS and value in _BITS_VALUES:
+            result[name] = _BITS_VALUES[value]
+        else:
+            raise HandshakeError(f"permessage-deflate has a bad or unknown {name}")
+    return result
+
+
+class _Deflater:
+    """Compresses; its state is made when it is first needed."""
+
+    __slots__ = ("_bits", "_forget", "_level", "_memory_level", "_zlib")
+
+    def __init__(self, bits: int, level: int, memory_level: int, forget: bool) -> None:
+        self._bits = bits
+        self._level = level
+        self._memory_level = memory_level
+        self._forget = forget
+        self._zlib: Any = None
+
+    def deflate(self, payload: bytes, final: bool) -> bytes:
+        if self._zlib is None:
+            self._zlib = zlib.compressobj(
+                self._level, zlib.DEFLATED, -self._bits, self._memory_level
+            )
+        data: bytes = self._zlib.compress(payload) + self._zlib.flush(zlib.Z_SYNC_FLUSH)
+        if not final:
+            return data
+        if self._forget:
+            self._zlib = None
+        # Nothing comes out of a flush that follows another one.
+        return data[:-4] if data.endswith(TAIL) else EMPTY_BLOCK
+
+
+class _Inflater:
+    """Decompresses, a chunk at a time; its state is made when it is first needed."""
+
+    __slots__ = ("_bits", "_forget", "_zlib")
+
+    def __init__(self, bits: int, forget: bool) -> None:
+        self._bits = bits
+        self._forget = forget
+        self._zlib: Any = None
+
+    def inflate(self, data: bytes, final: bool) -> Iterator[bytes]:
+        """Yield what comes of the data, in chunks; there may be nothing."""
+        if final:
+            data += TAIL
+        while True:
+            if self._zlib is None:
+                self._zlib = zlib.decompressobj(-self._bits)
+            try:
+                chunk = self._zlib.decompress(data, CHUNK)
+            except zlib.error:
+                raise ProtocolError(
+                    "compressed data that is corrupt", CloseCode.INVALID_DATA
+                ) from None
+            data = self._zlib.unconsumed_tail
+            if self._zlib.eof:
+                # "BFINAL" ends a stream in the middle of a message; another may follow
+                # (section 7.2.3.4).
+                data = self._zlib.unused_data
+                self._zlib = None
+                if data == TAIL:
+                    data = b""
+                if chunk:
+                    yield chunk
+                if data:
+                    continue
+                break
+            if chunk:
+                yield chunk
+            if not data and len(chunk) < CHUNK:
+                break
+        if final and self._forget:
+            self._zlib = None
+
+
+class DeflateCodec(Codec):
+    """permessage-deflate at work on one connection.
+
+    Args:
+        deflater: Compresses what goes out.
+        inflater: Decompresses what comes in.
+        threshold: Bytes below which a message goes uncompressed; None to compress nothing.
+    """
+
+    rsv = RSV1
+    per_message = True
+
+    __slots__ = ("_deflater", "_deflating", "_inflater", "_inflating", "_threshold")
+
+    def __init__(self, deflater: _Deflater, inflater: _Inflater, threshold: int | None) -> None:
+        self._deflater = deflater
+        self._inflater = inflater
+        self._threshold = threshold
+        self._deflating = False
+        self._inflating = False
+
+    def encode(self, frame: Frame, *, compress: bool = True) -> Frame:
+        """Compress a frame, if its message is to be: its first frame decides."""
+        first = frame.opcode != Opcode.CONTINUATION
+        if first:
+            worth_it = self._threshold is not None and (
+                not frame.fin or len(frame.payload) >= self._threshold
+            )
+            self._deflating = compress and worth_it
+        if not self._deflating:
+            return frame
+        payload = self._deflater.deflate(frame.payload, frame.fin)
+        return attrs.evolve(frame, payload=payload, rsv1=first)
+
+    def decode(self, frame: Frame) -> Iterator[Frame]:
+        """Decompress a frame, if its message is compressed.
+
+        What it yields carries `fin` in its last frame only, which may be empty.
+
+        Raises:
+            ProtocolError: the data is corrupt, or a continuation has RSV1 set.
+        """
+        if frame.opcode != Opcode.CONTINUATION:
+            self._inflating = frame.rsv1
+        elif frame.rsv1:
+            # "An endpoint MUST NOT set the "Per-Message Compressed" bit of ... non-first
+            # fragments of a data message" (section 6.1)
+            raise ProtocolError("a continuation frame with RSV1 set")
+        if not self._inflating:
+            yield frame
+            return
+        kind: type[Frame] = type(frame)
+        held: bytes | None = None
+        for chunk in self._inflater.inflate(frame.payload, frame.fin):
+            if held is not None:
+                yield kind(held, fin=False)
+                kind = ContinuationFrame
+            held = chunk
+        yield kind(held or b"", fin=frame.fin)
