@@ -181,6 +181,12 @@ class Assembler:
         if self._frame_type is None:
             self._delivery = Delivery.WHOLE
 
+    def discard(self) -> None:
+        """Forget the message that is arriving."""
+        self._builder = self._decoder = self._frame_type = None
+        self._held_piece = b""
+        self.oversize = False
+
     def refuse(self) -> None:
         """Refuse the message that is too big.
 

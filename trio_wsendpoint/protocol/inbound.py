@@ -179,7 +179,8 @@ class Inbound:
         """Forget all input: nothing behind a close frame or a failure counts."""
         self._buffer, self._offset = b"", 0
         self._header = self._frame_payload = self._hook_payload = self._decoded = None
-        self.pending = self.assembler.oversize = False
+        self.pending = False
+        self.assembler.discard()
 
     def _parse(self, batch: list[Entry]) -> None:
         room = MAX_DECODED
