@@ -4,7 +4,7 @@ It can be used with no Trio at all; see `Connection`.
 """
 
 from .close import CloseCode, check_close_arguments
-from .connection import Connection, Counters, Role, check_sendable
+from .connection import Connection, Role, check_sendable
 from .deflate import PermessageDeflate
 from .errors import HandshakeError, HandshakeRejected, LocalProtocolError, ProtocolError
 from .extensions import Codec, Extension, Parameters, check_extensions
@@ -28,7 +28,9 @@ from .http11 import RequestReader, ResponseReader, encode_request, encode_respon
 from .inbound import InboundOptions, OnDataFrame
 from .masking import BytesLike
 from .messages import Entry, Message, Piece, create_message, encode_text, memory_of
+from .outbound import Counters
 from .state import TRANSITIONS, Event, State
+from .trace import describe_frame
 
 __all__ = [
     "TRANSITIONS",
@@ -76,6 +78,7 @@ __all__ = [
     "check_extensions",
     "check_sendable",
     "create_message",
+    "describe_frame",
     "encode_frame",
     "encode_request",
     "encode_response",

@@ -13,31 +13,25 @@ import math
 from typing import Final
 
 from .close import CloseCode, check_close_arguments, truncate_reason
-from .errors import LocalProtocolError, ProtocolError
+from .errors import ProtocolError
 from .extensions import Codec
 from .frames import (
-    FIN,
     RSV_BITS,
     CloseFrame,
     ContinuationFrame,
     ControlFrame,
     DataFrame,
     Frame,
-    Opcode,
     PingFrame,
     PongFrame,
-    encode_header,
     is_frame_type,
     to_bytes,
 )
 from .inbound import Inbound, InboundOptions
-from .masking import BytesLike, new_masking_key
+from .masking import BytesLike
 from .messages import Entry, Message, Piece, count_messages, frame_of
-from .speedups import build_frame
+from .outbound import Counters, Outbound, Trace
 from .state import Event, State, next_state
-
-JOIN_LIMIT: Final = 4096
-"""Bytes up to which a payload is copied to join its header in one buffer."""
 
 _BYTES_LIKE: Final = (bytes, bytearray, memoryview)
 
@@ -52,18 +46,6 @@ class Role(enum.Enum):
     def other(self) -> Role:
         """The role of the peer."""
         return Role.SERVER if self is Role.CLIENT else Role.CLIENT
-
-
-class Counters:
-    """What crossed the connection so far, one object for each direction."""
-
-    __slots__ = ("messages", "pings", "pongs", "size")
-
-    def __init__(self) -> None:
-        self.messages = 0
-        self.size = 0
-        self.pings = 0
-        self.pongs = 0
 
 
 class Connection:
@@ -81,7 +63,6 @@ class Connection:
         received_close_frame: The close frame that the peer sent, or None.
         closed_first: Whose close frame came first, or None while there is none.
         failure: What the peer did wrong, or None.
-        sent: Counters of what was queued to be sent.
         received: Counters of what was received.
         control_frames: Received control frames of types given to the `FrameParser`; whoever
             handles them takes them out.
@@ -89,15 +70,10 @@ class Connection:
     """
 
     __slots__ = (
-        "_codecs",
-        "_fragment_type",
         "_inbound",
-        "_masks",
         "_options",
-        "_out",
-        "_out_size",
+        "_outbound",
         "_outstanding_pings",
-        "_pong",
         "answered_pings",
         "closed_first",
         "control_frames",
@@ -106,7 +82,6 @@ class Connection:
         "received",
         "received_close_frame",
         "role",
-        "sent",
         "sent_close_frame",
         "state",
     )
@@ -122,16 +97,11 @@ class Connection:
         self.received_close_frame: CloseFrame | None = None
         self.closed_first: Role | None = None
         self.failure: ProtocolError | None = None
-        self.sent, self.received = Counters(), Counters()
+        self.received = Counters()
         self.control_frames: list[ControlFrame] = []
         self.answered_pings: list[bytes] = []
         self._options = options or InboundOptions()
-        self._masks = role is Role.CLIENT
-        self._codecs: tuple[Codec, ...] = ()
-        self._fragment_type: type[Frame] | None = None
-        self._out: list[BytesLike] = []
-        self._out_size = 0
-        self._pong: bytes | None = None
+        self._outbound = Outbound(role is Role.CLIENT)
         self._outstanding_pings: list[bytes] = []
         self._inbound: Inbound | None = None
 
@@ -143,8 +113,15 @@ class Connection:
         """
         self.state = next_state(self.state, Event.HANDSHAKE)
         self.peer_state = next_state(self.peer_state, Event.HANDSHAKE)
-        self._codecs = codecs
-        self._inbound = Inbound(not self._masks, self._options, codecs, self._on_control)
+        self._outbound.use(codecs)
+        masked = self.role is Role.SERVER
+        self._inbound = Inbound(masked, self._options, codecs, self._on_control)
+
+    def trace(self, on_received: Trace, on_sent: Trace) -> None:
+        """Have functions called with each frame that crosses from here on, for logs."""
+        self._outbound.trace = on_sent
+        if self._inbound is not None:
+            self._inbound.trace = on_received
 
     # -- their half -----------------------------------------------------------------------
 
@@ -275,7 +252,7 @@ class Connection:
             # frame for only the most recently processed Ping frame" (sections 5.5.2, 5.5.3)
             self.received.pings += 1
             if self.state is State.OPEN:
-                self._pong = frame.payload
+                self._outbound.pong = frame.payload
         elif isinstance(frame, PongFrame):
             self.received.pongs += 1
             self._match_pong(frame.payload)
@@ -312,26 +289,23 @@ class Connection:
     # -- our half -------------------------------------------------------------------------
 
     @property
+    def sent(self) -> Counters:
+        """Counters of what was queued to be sent."""
+        return self._outbound.sent
+
+    @property
     def size_to_send(self) -> int:
         """Bytes that `data_to_send` would return."""
-        header_size = 6 if self._masks else 2
-        return self._out_size + (0 if self._pong is None else len(self._pong) + header_size)
+        return self._outbound.size
 
     def data_to_send(self) -> list[BytesLike]:
         """Take what is queued: buffers to be written in this order, whole."""
-        # The pong goes in front of the data that waits: the queue only holds whole frames.
-        if self._pong is not None:
-            waiting, self._out = self._out, []
-            self._queue_pong()
-            self._out += waiting
-        out, self._out = self._out, []
-        self._out_size = 0
-        return out
+        return self._outbound.take()
 
     @property
     def sending_fragments(self) -> bool:
         """Whether a fragmented message is under way."""
-        return self._fragment_type is not None
+        return self._outbound.fragment_type is not None
 
     def send_message(
         self, message: str | BytesLike | Message, *, compress: bool = True
@@ -353,13 +327,7 @@ class Connection:
             self.send_control(frame_type(payload))
             return
         self._check_open()
-        if self._fragment_type is not None:
-            raise LocalProtocolError("no new message before the fragmented one has ended")
-        self.sent.messages += 1
-        if self._codecs:
-            self._queue_encoded(frame_type(payload), compress)
-        else:
-            self._queue_frame(FIN | frame_type.opcode, payload)
+        self._outbound.add_message(frame_type, payload, compress)
 
     def send_fragment(
         self, frame_type: type[Frame], payload: BytesLike, *, final: bool, compress: bool = True
@@ -383,16 +351,7 @@ class Connection:
             )
         payload = to_bytes(payload)
         self._check_open()
-        if self._fragment_type not in (None, frame_type):
-            raise LocalProtocolError("no new message before the fragmented one has ended")
-        first = self._fragment_type is None
-        self._fragment_type = None if final else frame_type
-        self.sent.messages += final
-        kind = frame_type if first else ContinuationFrame
-        if self._codecs:
-            self._queue_encoded(kind(payload, fin=final), compress)
-        else:
-            self._queue_frame(FIN | kind.opcode if final else kind.opcode, payload)
+        self._outbound.add_fragment(frame_type, payload, final, compress)
 
     def send_ping(self, payload: bytes) -> None:
         """Queue a ping; `answered_pings` gets its payload when its pong has come.
@@ -432,7 +391,7 @@ class Connection:
         if frame.first_byte & RSV_BITS:
             raise ValueError(f"frame must have no reserved bit, not {frame!r}")
         self._check_open()
-        self._queue_frame(frame.first_byte, frame.payload)
+        self._outbound.add_control(frame)
 
     def send_close(self, code: int | None = None, reason: str = "") -> None:
         """Queue our close frame, the last that we send.
@@ -449,9 +408,7 @@ class Connection:
     def send_eof(self) -> None:
         """Our half of the stream has ended: written to its end, or broken."""
         self.state = next_state(self.state, Event.END)
-        self._out.clear()
-        self._out_size = 0
-        self._pong = None
+        self._outbound.clear()
 
     def _check_open(self) -> None:
         if self.state is not State.OPEN:
@@ -461,37 +418,8 @@ class Connection:
         self.state = next_state(self.state, Event.CLOSE)
         self.sent_close_frame = frame
         self.closed_first = self.closed_first or self.role
-        if self._pong is not None:
-            self._queue_pong()
-        self._queue_frame(frame.first_byte, frame.payload)
-
-    def _queue_pong(self) -> None:
-        assert self._pong is not None
-        pong, self._pong = self._pong, None
-        self.sent.pongs += 1
-        self._queue_frame(FIN | Opcode.PONG, pong)
-
-    def _queue_encoded(self, frame: Frame, compress: bool) -> None:
-        for codec in self._codecs:
-            frame = codec.encode(frame, compress=compress)
-        self._queue_frame(frame.first_byte, frame.payload)
-
-    def _queue_frame(self, first_byte: int, payload: BytesLike) -> None:
-        size = len(payload)
-        if self._masks:
-            frame = build_frame(first_byte, payload, new_masking_key())
-            size = len(frame)
-            self._out.append(frame)
-        elif size <= JOIN_LIMIT:
-            frame = build_frame(first_byte, payload, b"")
-            size = len(frame)
-            self._out.append(frame)
-        else:
-            header = encode_header(first_byte, size)
-            size += len(header)
-            self._out += (header, payload)
-        self._out_size += size
-        self.sent.size += size
+        self._outbound.add_pong()
+        self._outbound.add_control(frame)
 
 
 def check_sendable(message: object) -> None:

@@ -32,6 +32,7 @@ from .frames import (
 )
 from .masking import BytesLike, rotate_key
 from .messages import Entry
+from .outbound import Trace
 from .speedups import apply_mask, cut_messages
 
 MAX_DECODED: Final = 2**18
@@ -91,6 +92,7 @@ class Inbound:
     Attributes:
         assembler: Where the messages come together.
         pending: Whether input waits that can be worked on with no further bytes.
+        trace: Called with each frame as it begins to arrive, if it is not None.
     """
 
     __slots__ = (
@@ -112,6 +114,7 @@ class Inbound:
         "_whole_frames",
         "assembler",
         "pending",
+        "trace",
     )
 
     def __init__(
@@ -139,6 +142,7 @@ class Inbound:
         self._buffer: BytesLike = b""
         self._offset = 0
         self.pending = False
+        self.trace: Trace | None = None
         # The data frame that is arriving: its header, how much of its payload is to come,
         # the key as it applies there, and the payload so far where it is wanted whole.
         self._header: FrameHeader | None = None
@@ -194,7 +198,7 @@ class Inbound:
                 if not self._take_payload(self._header, batch):
                     return
             else:
-                if self._plain and self.assembler.idle:
+                if self._plain and self.trace is None and self.assembler.idle:
                     self._offset = cut_messages(
                         self._buffer, self._offset, self._masked, self._cut_limit, batch
                     )
@@ -220,6 +224,8 @@ class Inbound:
                 return False
             self._offset = end
             frame = parser.build(header, self._buffer[start:end])
+            if self.trace is not None:
+                self.trace(header.first_byte, frame.payload, header.length)
             return self._on_control(cast("ControlFrame", frame))
         self.assembler.begin_frame(header)
         self._offset = start
@@ -256,6 +262,8 @@ class Inbound:
             self._key = rotate_key(self._key, size)
         else:
             piece = bytes(raw)
+        if first and self.trace is not None:
+            self.trace(header.first_byte, piece, header.length)
         if self._frame_payload is not None:
             self._frame_payload += piece
             if self._left:

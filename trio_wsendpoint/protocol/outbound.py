@@ -1,0 +1,164 @@
+"""Our half: frames out, encoded, masked and queued until somebody writes them.
+
+Extensions see the data frames, in the order negotiated; control frames go past them. The one
+pong that may be owed is not queued but kept aside: a later ping replaces it, as only the
+latest one need be answered (RFC 6455 section 5.5.3), so that no flood of pings fills a queue
+that nobody empties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from .errors import LocalProtocolError
+from .extensions import Codec
+from .frames import FIN, ContinuationFrame, ControlFrame, Frame, Opcode, encode_header
+from .masking import BytesLike, new_masking_key
+from .speedups import build_frame
+
+JOIN_LIMIT: Final = 4096
+"""Bytes up to which a payload is copied to join its header in one buffer."""
+
+Trace: TypeAlias = Callable[[int, BytesLike, int], None]
+"""Called with each frame that crosses: its first byte, its payload or the beginning of it,
+and the payload's length."""
+
+
+class Counters:
+    """What crossed the connection so far, one object for each direction."""
+
+    __slots__ = ("messages", "pings", "pongs", "size")
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.size = 0
+        self.pings = 0
+        self.pongs = 0
+
+
+class Outbound:
+    """Makes frames into bytes, and keeps them until they are taken.
+
+    Args:
+        masks: Whether our frames are masked: they are if we are the client.
+        codecs: The extensions agreed on, in the order negotiated.
+
+    Attributes:
+        sent: What was queued so far.
+        pong: The payload of the pong that is owed, or None.
+        fragment_type: The kind of the fragmented message that is under way, or None.
+        trace: Called with each frame, if it is not None.
+    """
+
+    __slots__ = (
+        "_codecs",
+        "_masks",
+        "_queue",
+        "_queue_size",
+        "fragment_type",
+        "pong",
+        "sent",
+        "trace",
+    )
+
+    def __init__(self, masks: bool, codecs: tuple[Codec, ...] = ()) -> None:
+        self._masks = masks
+        self._codecs = codecs
+        self._queue: list[BytesLike] = []
+        self._queue_size = 0
+        self.sent = Counters()
+        self.pong: bytes | None = None
+        self.fragment_type: type[Frame] | None = None
+        self.trace: Trace | None = None
+
+    def use(self, codecs: tuple[Codec, ...]) -> None:
+        """Encode data frames with these extensions from here on."""
+        self._codecs = codecs
+
+    @property
+    def size(self) -> int:
+        """Bytes that `take` would return."""
+        if self.pong is None:
+            return self._queue_size
+        return self._queue_size + len(self.pong) + (6 if self._masks else 2)
+
+    def take(self) -> list[BytesLike]:
+        """Take what is queued: buffers to be written in this order, whole."""
+        if self.pong is not None:
+            # In front of the data that waits: the queue only ever holds whole frames.
+            waiting, self._queue = self._queue, []
+            self.add_pong()
+            self._queue += waiting
+        queue, self._queue = self._queue, []
+        self._queue_size = 0
+        return queue
+
+    def clear(self) -> None:
+        """Forget what is queued: nothing more can be written."""
+        self._queue = []
+        self._queue_size = 0
+        self.pong = None
+
+    def add_message(self, frame_type: type[Frame], payload: BytesLike, compress: bool) -> None:
+        """Queue a whole message.
+
+        Raises:
+            LocalProtocolError: a fragmented message is under way.
+        """
+        if self.fragment_type is not None:
+            raise LocalProtocolError("no new message before the fragmented one has ended")
+        self.sent.messages += 1
+        if self._codecs:
+            self._add_encoded(frame_type(payload), compress)
+        else:
+            self._add(FIN | frame_type.opcode, payload)
+
+    def add_fragment(
+        self, frame_type: type[Frame], payload: bytes, final: bool, compress: bool
+    ) -> None:
+        """Queue one frame of a fragmented message.
+
+        Raises:
+            LocalProtocolError: another message is under way.
+        """
+        if self.fragment_type not in (None, frame_type):
+            raise LocalProtocolError("no new message before the fragmented one has ended")
+        kind = frame_type if self.fragment_type is None else ContinuationFrame
+        self.fragment_type = None if final else frame_type
+        self.sent.messages += final
+        if self._codecs:
+            self._add_encoded(kind(payload, fin=final), compress)
+        else:
+            self._add(FIN | kind.opcode if final else kind.opcode, payload)
+
+    def add_control(self, frame: ControlFrame) -> None:
+        """Queue a control frame."""
+        self._add(frame.first_byte, frame.payload)
+
+    def add_pong(self) -> None:
+        """Queue the pong that is owed, if one is."""
+        if self.pong is not None:
+            pong, self.pong = self.pong, None
+            self.sent.pongs += 1
+            self._add(FIN | Opcode.PONG, pong)
+
+    def _add_encoded(self, frame: Frame, compress: bool) -> None:
+        for codec in self._codecs:
+            frame = codec.encode(frame, compress=compress)
+        self._add(frame.first_byte, frame.payload)
+
+    def _add(self, first_byte: int, payload: BytesLike) -> None:
+        size = len(payload)
+        if self.trace is not None:
+            self.trace(first_byte, payload, size)
+        if self._masks or size <= JOIN_LIMIT:
+            frame = build_frame(first_byte, payload, new_masking_key() if self._masks else b"")
+            size = len(frame)
+            self._queue.append(frame)
+        else:
+            header = encode_header(first_byte, size)
+            size += len(header)
+            self._queue += (header, payload)
+        self._queue_size += size
+        self.sent.size += size
