@@ -8,6 +8,7 @@ from .errors import (
     HandshakeTimeout,
     HeartbeatTimeout,
 )
+from .life import socket_addresses
 from .opening import (
     Acceptor,
     HandshakeKeywords,
@@ -47,5 +48,6 @@ __all__ = [
     "parse_keywords",
     "request_endpoint",
     "run_endpoint",
+    "socket_addresses",
     "start_tls",
 ]

@@ -302,6 +302,11 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         return self._life.connection.role
 
     @property
+    def connection_id(self) -> int:
+        """A number that no other connection of this process has; log records carry it."""
+        return self._life.log.connection_id
+
+    @property
     def subprotocol(self) -> str | None:
         """The subprotocol that was agreed on, or None."""
         return self._agreement.subprotocol if self._agreement else None

@@ -19,6 +19,7 @@ from .closing import close_code_and_reason, closed_error, describe_end, finish_s
 from .control import ControlDispatcher
 from .errors import ConnectionClosedError, HeartbeatTimeout
 from .heartbeat import Heartbeat
+from .log import ConnectionLog
 from .options import EndpointOptions
 from .outbox import Outbox
 from .reader import Reader
@@ -44,6 +45,7 @@ class Life:
     __slots__ = (
         "_closed_by_us",
         "_finished",
+        "_gave_up",
         "_nursery",
         "_reader_scope",
         "_scopes",
@@ -54,6 +56,7 @@ class Life:
         "dispatcher",
         "fatal",
         "heartbeat",
+        "log",
         "options",
         "outbox",
         "reader",
@@ -71,10 +74,12 @@ class Life:
         self.options = options
         self.scope = trio.CancelScope()
         self.fatal: BaseException | None = None
-        self.addresses = _addresses(stream)
+        self.addresses = socket_addresses(stream)
         self.connection = options.create_connection(role)
+        self.log = ConnectionLog(self.connection, self.addresses[1])
         codecs = agreement.codecs if agreement else options.assumed_codecs(role)
         self.connection.open(codecs)
+        self.log.opened(options.parser)
         self._stream = stream
         self._transport = transport_for(stream)
         self._nursery = nursery
@@ -82,6 +87,7 @@ class Life:
         self._reader_scope = trio.CancelScope(shield=True)
         self._scopes: list[trio.CancelScope] = []
         self._closed_by_us = False
+        self._gave_up = False
         self.outbox = Outbox(
             self.connection, self._transport, self._start_writer, self._on_broken
         )
@@ -151,7 +157,14 @@ class Life:
         self.heartbeat.end()
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self._stream)
+        self.log.ended(blamed=self._is_peer_to_blame)
         self._finished.set()
+
+    @property
+    def _is_peer_to_blame(self) -> bool:
+        failure = self.connection.failure
+        lost = failure is None or failure.code == CloseCode.ABNORMAL_CLOSURE
+        return not (lost or self._gave_up)
 
     # -- what the parts report ------------------------------------------------------------
 
@@ -187,6 +200,7 @@ class Life:
 
     def fail(self, code: CloseCode, reason: str) -> None:
         """Close the connection for a reason of ours, without waiting."""
+        self._gave_up = True
         self.connection.fail(code, reason)
         self.outbox.flush()
         self.reader.end()
@@ -272,7 +286,7 @@ def _is_cancelled() -> bool:
     return trio.current_effective_deadline() == -math.inf
 
 
-def _addresses(stream: trio.abc.Stream) -> tuple[Any, Any]:
+def socket_addresses(stream: trio.abc.Stream) -> tuple[Any, Any]:
     """The addresses of the socket below a stream, as far as there is one."""
     while isinstance(stream, trio.SSLStream | TLSStream):
         stream = stream.transport_stream

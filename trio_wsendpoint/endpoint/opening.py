@@ -93,6 +93,8 @@ async def run_endpoint(
         life.stop()
     if life.fatal is not None and (error is None or isinstance(error, ConnectionClosed)):
         error = life.fatal
+    elif life.fatal is not None and not isinstance(life.fatal, ConnectionClosed):
+        life.log.dropped(life.fatal)
     try:
         if error is not None:
             raise error

@@ -9,7 +9,13 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, Unpack
 
 import trio
 
-from ..endpoint import Acceptor, ConnectionClosed, Endpoint, HandshakeKeywords
+from ..endpoint import (
+    Acceptor,
+    ConnectionClosed,
+    Endpoint,
+    HandshakeKeywords,
+    socket_addresses,
+)
 from ..protocol import HandshakeError
 
 logger = logging.getLogger("trio_wsendpoint.server")
@@ -94,16 +100,18 @@ def _serve_stream(
     acceptor = Acceptor.create(options, ssl_context)
 
     async def serve_stream(stream: trio.abc.Stream) -> None:
+        extra = {"connection_id": None, "peer": socket_addresses(stream)[1]}
         try:
             async with acceptor.accept(stream) as endpoint:
+                extra["connection_id"] = endpoint.connection_id
                 await handler(endpoint)
         except HandshakeError as error:
-            logger.debug("an opening handshake failed: %s", error)
+            logger.debug("an opening handshake failed: %s", error, extra=extra)
         except Exception as error:
             if _is_disconnect(error):
-                logger.info("a connection ended before its handler: %s", error)
+                logger.info("a connection ended before its handler: %s", error, extra=extra)
             else:
-                logger.exception("a handler failed")
+                logger.exception("a handler failed", extra=extra)
 
     return serve_stream
 
