@@ -111,8 +111,9 @@ class Connection:
         Args:
             codecs: What the negotiation of extensions ended in.
         """
-        self.state = next_state(self.state, Event.HANDSHAKE)
+        opened = next_state(self.state, Event.HANDSHAKE)
         self.peer_state = next_state(self.peer_state, Event.HANDSHAKE)
+        self.state = opened
         self._outbound.use(codecs)
         masked = self.role is Role.SERVER
         self._inbound = Inbound(masked, self._options, codecs, self._on_control)
