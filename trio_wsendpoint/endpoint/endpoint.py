@@ -21,7 +21,6 @@ from ..protocol import (
     Request,
     Response,
     Role,
-    State,
     TextFrame,
     check_close_arguments,
     check_sendable,
@@ -114,7 +113,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         async with self._receive_lock:
             message = await reader.next_message()
         if message is None:
-            raise self._life.end_of_receiving()
+            raise await self._life.end_of_receiving()
         return message
 
     async def __anext__(self) -> str | bytes:
@@ -142,7 +141,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         async with self._receive_lock:
             first = await self._life.reader.next_stream()
             if first is None:
-                raise self._life.end_of_receiving()
+                raise await self._life.end_of_receiving()
             stream = ReceiveStream(first, self._life.reader, self._life.end_of_stream)
             try:
                 yield stream
@@ -183,7 +182,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
 
     def _send(self, message: Sendable, compress: bool) -> None:
         life = self._life
-        if life.connection.state is not State.OPEN or life.outbox.broken:
+        if not life.is_open:
             life.check_open()
         life.connection.send_message(message, compress=compress)
         life.outbox.flush(gather=True)
@@ -247,7 +246,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         latency = await self._life.heartbeat.ping(payload)
         if latency is None:
             self._life.check_open()
-            raise self._life.end_of_stream()
+            raise await self._life.end_of_stream()
         return latency
 
     async def pong(self, payload: bytes = b"") -> None:
@@ -354,7 +353,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
     @property
     def is_closed(self) -> bool:
         """Whether nothing more can be sent."""
-        return self._life.connection.state is not State.OPEN
+        return not self._life.is_open
 
     @property
     def close_code(self) -> int | None:

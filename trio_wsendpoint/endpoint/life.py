@@ -220,12 +220,11 @@ class Life:
 
     async def leave(self, error: BaseException | None) -> None:
         """The `async with` is being left: normally, or by an exception."""
-        if error is None:
-            await self.close(CloseCode.NORMAL_CLOSURE, "")
-        elif isinstance(error, Exception) and not _is_cancelled():
-            await self.close(CloseCode.INTERNAL_ERROR, "")
-        else:
-            self._begin_close(CloseCode.GOING_AWAY, "")
+        code = _code_for(error)
+        if code is not CloseCode.GOING_AWAY and isinstance(error, Exception | None):
+            await self.close(code, "")
+        else:  # cancelled, or interrupted: there is no time to lose
+            self._begin_close(code, "")
             await self._wait_finished(self.options.cancel_timeout)
 
     def stop(self) -> None:
@@ -236,7 +235,7 @@ class Life:
     def _begin_close(self, code: int | None, reason: str) -> None:
         self._closed_by_us = True
         self.reader.drain()
-        if self.connection.state is State.OPEN:
+        if self.is_open:
             self.connection.send_close(code, reason)
             self.outbox.flush()
 
@@ -250,6 +249,13 @@ class Life:
 
     # -- how it ended ---------------------------------------------------------------------
 
+    @property
+    def is_open(self) -> bool:
+        """Whether more can be sent: not once either side has closed or failed."""
+        connection = self.connection
+        both_open = connection.state is State.OPEN is connection.peer_state
+        return both_open and not self.outbox.broken
+
     def check_open(self) -> None:
         """Refuse to send when nothing more can be sent.
 
@@ -259,17 +265,19 @@ class Life:
         """
         if self._closed_by_us:
             raise trio.ClosedResourceError("this endpoint was closed")
-        if self.connection.state is not State.OPEN or self.outbox.broken:
+        if not self.is_open:
             raise describe_end(ConnectionClosedError, self.connection, self.reader.stream_error)
 
-    def end_of_receiving(self) -> Exception:
+    async def end_of_receiving(self) -> Exception:
         """What `receive` raises now that there are no more messages."""
+        await trio.lowlevel.checkpoint_if_cancelled()  # by what ended it, perhaps
         if self._closed_by_us:
             return trio.ClosedResourceError("this endpoint was closed")
         return closed_error(self.connection, self.reader.stream_error)
 
-    def end_of_stream(self) -> Exception:
+    async def end_of_stream(self) -> Exception:
         """What breaks off whatever waits for more than a message: never a clean end."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         if self._closed_by_us:
             return trio.ClosedResourceError("this endpoint was closed")
         return describe_end(ConnectionClosedError, self.connection, self.reader.stream_error)
@@ -282,8 +290,12 @@ class Life:
         return close_code_and_reason(connection)
 
 
-def _is_cancelled() -> bool:
-    return trio.current_effective_deadline() == -math.inf
+def _code_for(error: BaseException | None) -> CloseCode:
+    """What the close frame says when the `async with` is left so."""
+    if error is None:
+        return CloseCode.NORMAL_CLOSURE
+    cancelled = trio.current_effective_deadline() == -math.inf
+    return CloseCode.GOING_AWAY if cancelled else CloseCode.INTERNAL_ERROR
 
 
 def socket_addresses(stream: trio.abc.Stream) -> tuple[Any, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal, TypeAlias
 
 import trio
@@ -113,7 +113,9 @@ class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
 
     __slots__ = ("_closed", "_ended", "_first", "_reader", "_unfinished", "kind")
 
-    def __init__(self, first: Entry, reader: Reader, ended: Callable[[], Exception]) -> None:
+    def __init__(
+        self, first: Entry, reader: Reader, ended: Callable[[], Awaitable[Exception]]
+    ) -> None:
         piece = _as_piece(first)
         self.kind: StreamKind = _NAMES.get(piece.frame_type, piece.frame_type)
         self._first: Piece | None = piece
@@ -147,9 +149,7 @@ class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
     async def _next_piece(self) -> Piece:
         entry = await self._reader.next_piece()
         if entry is None:
-            self._unfinished = False
-            self._closed = True
-            raise self._ended()
+            raise await self._ended()
         assert isinstance(entry, Piece)
         self._unfinished = not entry.final
         return entry
