@@ -119,10 +119,13 @@ class Connection:
         self._inbound = Inbound(masked, self._options, codecs, self._on_control)
 
     def trace(self, on_received: Trace, on_sent: Trace) -> None:
-        """Have functions called with each frame that crosses from here on, for logs."""
+        """Have functions called with each frame that crosses from here on, for logs.
+
+        The opening handshake must be done.
+        """
+        assert self._inbound is not None
+        self._inbound.trace = on_received
         self._outbound.trace = on_sent
-        if self._inbound is not None:
-            self._inbound.trace = on_received
 
     # -- their half -----------------------------------------------------------------------
 
