@@ -11,6 +11,7 @@ from tests.protocol.wire import (
     BINARY,
     CLOSE,
     CONTINUATION,
+    FIN,
     KEY,
     PING,
     PONG,
@@ -46,6 +47,7 @@ from trio_wsendpoint.protocol import (
     TextFrame,
     create_message,
 )
+from trio_wsendpoint.protocol.connection import check_sendable
 from trio_wsendpoint.protocol.outbound import JOIN_LIMIT
 
 
@@ -413,6 +415,19 @@ def test_a_bad_argument_is_refused_at_once_and_the_connection_stays_good(
     assert connection.state is State.CLOSE_SENT
 
 
+@pytest.mark.parametrize(
+    "message", ["", b"", bytearray(), memoryview(b""), Message("", TextFrame)]
+)
+def test_what_can_be_sent_passes_the_check(message: object) -> None:
+    check_sendable(message)
+
+
+@pytest.mark.parametrize("message", [None, 1, ["x"], TextFrame()])
+def test_what_cannot_be_sent_does_not(message: object) -> None:
+    with pytest.raises(TypeError, match=r"^message must be str, bytes-like or a Message, not "):
+        check_sendable(message)
+
+
 # -- pings and pongs ----------------------------------------------------------------------
 
 
@@ -712,3 +727,33 @@ def test_nothing_is_held_before_the_handshake() -> None:
     assert connection.inbound_size == connection.size_to_send == 0
     assert not connection.pending
     assert not connection.oversize
+
+
+# -- the trace, for logs ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("codecs", [(), (CountingCodec(),)], ids=["plain", "encoded"])
+def test_each_frame_that_crosses_is_traced_once_as_it_is_on_the_wire(
+    role: Role, codecs: tuple[Codec, ...]
+) -> None:
+    ours, theirs = opened(role, codecs=codecs), opened(role.other, codecs=codecs)
+    sent: list[tuple[int, bytes, int]] = []
+    received: list[tuple[int, bytes, int]] = []
+
+    def note_into(notes: list[tuple[int, bytes, int]]) -> Any:
+        return lambda first, payload, length: notes.append((first, bytes(payload), length))
+
+    ours.trace(note_into([]), note_into(sent))
+    theirs.trace(note_into(received), note_into([]))
+    ours.send_message("aaa")
+    ours.send_message(bytes(JOIN_LIMIT + 1), compress=False)
+    ours.send_fragment(TextFrame, b"a", final=False)
+    ours.send_ping(b"?")
+    ours.send_fragment(TextFrame, b"", final=True)
+    ours.send_close(1000)
+    theirs.receive_data(taken(ours))
+    assert received == sent
+    text = (FIN | RSV2 | TEXT, b"abc", 3) if codecs else (FIN | TEXT, b"aaa", 3)
+    assert sent[0] == text
+    assert [length for _, _, length in sent] == [3, JOIN_LIMIT + 1, 1, 1, 0, 2]

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from trio_wsendpoint.protocol import frames, masking, speedups
+
+NAMES = ("apply_mask", "build_frame", "cut_messages")
+IN_PYTHON = (masking.apply_mask, frames.build_frame, frames.cut_messages)
+
+
+@pytest.fixture
+def left_as_it_was() -> Iterator[None]:
+    yield
+    importlib.reload(speedups)
+
+
+def loaded() -> tuple[Any, ...]:
+    importlib.reload(speedups)
+    return tuple(getattr(speedups, name) for name in NAMES)
+
+
+def test_python_is_chosen_where_the_environment_asks_for_it(
+    left_as_it_was: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIO_WSENDPOINT_PURE", "1")
+    assert loaded() == IN_PYTHON
+    assert not speedups.in_c
+
+
+def test_python_does_the_work_where_c_was_not_built(
+    left_as_it_was: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRIO_WSENDPOINT_PURE", raising=False)
+    monkeypatch.setitem(sys.modules, "trio_wsendpoint.protocol._speedups", None)
+    assert loaded() == IN_PYTHON
+    assert not speedups.in_c
+
+
+def test_c_does_the_work_where_it_was_built(
+    left_as_it_was: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: Any = pytest.importorskip("trio_wsendpoint.protocol._speedups")
+    monkeypatch.delenv("TRIO_WSENDPOINT_PURE", raising=False)
+    assert loaded() == tuple(getattr(built, name) for name in NAMES)
+    assert speedups.in_c
