@@ -1,0 +1,35 @@
+"""The client of trio-websocket, which has no heartbeat."""
+
+from contextlib import suppress
+
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
+
+from tests.bench.subject import client_requests
+
+
+async def echo(connection: WebSocketConnection) -> None:
+    while True:
+        await connection.send_message(await connection.get_message())
+
+
+async def count(connection: WebSocketConnection) -> None:
+    counted = 0
+    while True:
+        message = await connection.get_message()
+        if isinstance(message, bytes):
+            counted += 1
+        else:
+            await connection.send_message(str(counted))
+            counted = 0
+
+
+async def main() -> None:
+    burst, urls = client_requests()
+    for url in urls:
+        async with open_websocket_url(url) as connection:
+            with suppress(ConnectionClosed):
+                await (count if burst else echo)(connection)
+
+
+trio.run(main)
