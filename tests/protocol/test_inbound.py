@@ -493,6 +493,42 @@ def test_on_data_frame_sees_frames_decoded() -> None:
     assert hook.seen == [TextFrame(b"ab", fin=False), ContinuationFrame(b"c")]
 
 
+class NotingCodec(Codec):
+    """Changes nothing, and notes what it is shown."""
+
+    def __init__(self, per_message: bool) -> None:
+        self.per_message = per_message
+        self.seen: list[Frame] = []
+
+    def decode(self, frame: Frame) -> Iterator[Frame]:
+        self.seen.append(frame)
+        yield frame
+
+
+WITH_CUT_FRAMES = (frame(TEXT, b"ab", fin=False), frame(PING), frame(CONTINUATION, b"cd"))
+
+
+def test_an_extension_of_messages_is_shown_pieces_of_frames_as_fragments() -> None:
+    codec = NotingCodec(per_message=True)
+    client = opened(codecs=(codec,))
+    for byte in b"".join(WITH_CUT_FRAMES):
+        client.receive_data(bytes((byte,)))
+    assert codec.seen == [
+        TextFrame(b"a", fin=False),
+        ContinuationFrame(b"b", fin=False),
+        ContinuationFrame(b"c", fin=False),
+        ContinuationFrame(b"d"),
+    ]
+
+
+def test_an_extension_of_frames_is_shown_whole_ones() -> None:
+    codec = NotingCodec(per_message=False)
+    client = opened(codecs=(codec,))
+    for byte in b"".join(WITH_CUT_FRAMES):
+        client.receive_data(bytes((byte,)))
+    assert codec.seen == [TextFrame(b"ab", fin=False), ContinuationFrame(b"cd")]
+
+
 @pytest.mark.parametrize("rsv", [RSV1, RSV3, RSV1 | RSV2])
 def test_a_reserved_bit_that_no_extension_claims_is_refused(rsv: int) -> None:
     client = opened(codecs=(CountingCodec(),))
