@@ -14,8 +14,9 @@ noticed and the look-ahead filled all the same. It gives the role up after each 
 - nobody holds it between two reads; then whoever comes first may take it;
 - a receiver holds it only inside `receive`, and lets go of it when cancelled, having lost
   nothing: bytes are read and made into messages between two checkpoints;
-- a receiver that finds the reader task holding it waits at the memory channel for the batch
-  of that one read, and may take the role itself after that;
+- a receiver that finds the reader task holding it waits at the memory channel for the next
+  batch, for which the reader task goes on with no tick between its reads, and may take the
+  role itself after that;
 - while a receiver waits, which may be for hours, the reader task is parked with no timer. It
   is woken when the receiver leaves, and the tick begins: one timer for each connection on
   which something happens, at most once a tick, and none for one that is idle.
@@ -23,11 +24,10 @@ noticed and the look-ahead filled all the same. It gives the role up after each 
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import math
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import trio
 
@@ -99,6 +99,7 @@ class Reader:
         "_size",
         "_to_receiver",
         "_transport",
+        "_waits_at_channel",
         "_wants_whole",
         "ended",
         "paused",
@@ -133,7 +134,7 @@ class Reader:
         self._reads = 0
         self._receiver_left = trio.lowlevel.ParkingLot()
         self._poke = trio.lowlevel.ParkingLot()
-        self._wants_whole = False
+        self._wants_whole = self._waits_at_channel = False
         self._draining = False
         self.ended = False
         self.paused = False
@@ -143,7 +144,9 @@ class Reader:
     @property
     def size(self) -> int:
         """Bytes of memory that the look-ahead takes."""
-        return self._size + self._connection.inbound_size
+        # A batch that was read in place has not been weighed yet.
+        in_place = 0 if self._batch_size else sum(map(memory_of, self._batch))
+        return self._size + in_place + self._connection.inbound_size
 
     # -- receiving ------------------------------------------------------------------------
 
@@ -189,25 +192,43 @@ class Reader:
         """Wait for the next whole message, like `next_entry`.
 
         The pieces of one whose stream was cancelled before it could be entered are put
-        together again; that they may not be more than `max_message_size` is seen to here.
+        together again.
         """
-        while True:
-            entry = await self.next_entry(whole=True)
-            if not isinstance(entry, Piece):
-                return entry
-            self._pieces.append(entry)
-            if sum(len(piece.payload) for piece in self._pieces) > self._limit:
-                self._pieces.clear()
-                self._connection.fail(CloseCode.MESSAGE_TOO_BIG, "a message that is too big")
-                self._take_in(b"")
-                self._end_if_over()
-            elif entry.final:
-                pieces, self._pieces = self._pieces, []
-                return _join(pieces)
+        entry = self._pieces.pop(0) if self._pieces else await self.next_entry(whole=True)
+        return await self._join(entry) if isinstance(entry, Piece) else entry
 
-    async def next_piece(self) -> Entry | None:
-        """Wait for the next piece of the message that is being streamed."""
-        return self._pieces.pop(0) if self._pieces else await self.next_entry(whole=False)
+    async def _join(self, piece: Piece) -> Message | None:
+        payload, frame_type = bytearray(), piece.frame_type
+        decode = bytearray.decode if isinstance(piece.payload, str) else bytes
+        try:
+            while True:
+                part = piece.payload
+                payload += part.encode() if isinstance(part, str) else part
+                if len(payload) > self._limit:
+                    self._refuse_pieces()
+                    return None
+                if piece.final:
+                    return Message(decode(payload), frame_type)
+                entry = await self.next_piece(whole=True)
+                if entry is None:
+                    return None
+                assert isinstance(entry, Piece)
+                piece = entry
+        except trio.Cancelled:
+            self._pieces.insert(0, Piece(decode(payload), frame_type, final=False))
+            raise
+
+    def _refuse_pieces(self) -> None:
+        self._connection.fail(
+            CloseCode.MESSAGE_TOO_BIG, f"a message of more than {self._limit} bytes"
+        )
+        self._drop()
+        self._on_received()
+        self.end()
+
+    async def next_piece(self, *, whole: bool = False) -> Entry | None:
+        """Wait for the next piece of the message that is being streamed; see `next_entry`."""
+        return self._pieces.pop(0) if self._pieces else await self.next_entry(whole=whole)
 
     async def next_stream(self) -> Entry | None:
         """Wait for the first piece of the next message, or for the whole of it.
@@ -267,8 +288,13 @@ class Reader:
         elif self._may_read_in_place() and isinstance(transport, NonblockingTransport):
             await self._read_in_place(transport)
         else:
-            with contextlib.suppress(trio.EndOfChannel):
+            self._waits_at_channel = True
+            try:
                 self._load(*await self._from_reader.receive())
+            except trio.EndOfChannel:
+                pass
+            finally:
+                self._waits_at_channel = False
 
     def _may_read_in_place(self) -> bool:
         return self._holder is Holder.NOBODY and not self._is_held_up()
@@ -276,21 +302,26 @@ class Reader:
     async def _read_in_place(self, transport: NonblockingTransport) -> None:
         """Read in the task that receives."""
         data: BytesLike | None = b""
-        if not self._connection.pending:
-            self._holder = Holder.RECEIVER
-            self._reads += 1
-            try:
+        self._holder = Holder.RECEIVER
+        self._reads += 1
+        try:
+            if self._connection.pending:
+                await trio.lowlevel.checkpoint()
+            else:
                 await transport.wait_readable()
                 data = transport.read_nowait()
                 if data is None:
                     return
-            except STREAM_ERRORS as error:
-                self.stream_error = error
-            finally:
-                self._holder = Holder.NOBODY
-                if self._receiver_left:
-                    self._receiver_left.unpark_all()
-            data = data or None
+                data = data or None
+        except STREAM_ERRORS as error:
+            if self.ended:
+                return  # it was `end` that woke us
+            self.stream_error = error
+            data = None
+        finally:
+            self._holder = Holder.NOBODY
+            if self._receiver_left:
+                self._receiver_left.unpark_all()
         self._load(self._take_in(data), 0)
         self._end_if_over()
 
@@ -337,6 +368,7 @@ class Reader:
 
     async def _read(self) -> BytesLike | None:
         if self._connection.pending:
+            await trio.lowlevel.checkpoint()
             return b""
         try:
             return await self._transport.read() or None
@@ -357,7 +389,7 @@ class Reader:
                 self.paused = True
                 await self._poke.park()
                 self.paused = False
-            elif self.urgent or not self._transport.nonblocking:
+            elif self._is_in_a_hurry or not self._transport.nonblocking:
                 return True
             else:
                 reads = self._reads
@@ -369,6 +401,10 @@ class Reader:
     @property
     def _is_held_by_receiver(self) -> bool:
         return self._holder is Holder.RECEIVER
+
+    @property
+    def _is_in_a_hurry(self) -> bool:
+        return self.urgent > 0 or self._waits_at_channel
 
     def _must_pause(self) -> bool:
         return self._size >= LOOK_AHEAD or self._connection.oversize or self._is_held_up()
@@ -383,6 +419,7 @@ class Reader:
     def _hand_over(self, batch: list[Entry]) -> None:
         size = sum(map(memory_of, batch))
         self._size += size
+        self._waits_at_channel = False  # it may read in place after this one
         self._to_receiver.send_nowait((batch, size))
 
     # -- ending ---------------------------------------------------------------------------
@@ -394,23 +431,25 @@ class Reader:
     def drain(self) -> None:
         """Drop all messages from here on: the application will receive no more."""
         self._draining = True
+        self._drop()
+        if self._connection.oversize:
+            self._take_in(b"")
+        self.wake()
+
+    def _drop(self) -> None:
         self._batch.clear()
         self._pieces.clear()
         while self._load_nowait():
             self._batch.clear()
         self._outbox.gathering = False
         self._size = self._batch_size = 0
-        if self._connection.oversize:
-            self._take_in(b"")
-        self.wake()
 
     def end(self) -> None:
         """No more messages will come."""
         self.ended = True
         self._to_receiver.close()
+        if self._holder is Holder.RECEIVER and isinstance(
+            self._transport, NonblockingTransport
+        ):
+            self._transport.interrupt()
         self.wake()
-
-
-def _join(pieces: list[Piece]) -> Message:
-    payloads: list[Any] = [piece.payload for piece in pieces]
-    return Message(type(payloads[0])().join(payloads), pieces[0].frame_type)

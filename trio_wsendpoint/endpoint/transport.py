@@ -89,6 +89,13 @@ class NonblockingTransport(StreamTransport):
         """Wait until there is something to read, or the end of the stream."""
         await trio.lowlevel.wait_readable(self._socket)
 
+    def interrupt(self) -> None:
+        """Have whoever waits in `wait_readable` raise `trio.ClosedResourceError`.
+
+        It costs those nothing who are not interrupted; a cancel scope for each read would.
+        """
+        trio.lowlevel.notify_closing(self._socket)
+
     async def read(self) -> BytesLike:
         """Read some bytes; empty at the end of the stream."""
         while True:
@@ -99,7 +106,12 @@ class NonblockingTransport(StreamTransport):
 
     async def write_some(self, buffers: Sequence[BytesLike]) -> int:
         """Wait until the stream takes bytes, and write what it takes."""
-        await trio.lowlevel.wait_writable(self._socket)
+        try:
+            await trio.lowlevel.wait_writable(self._socket)
+        except trio.ClosedResourceError:
+            if self._socket.fileno() < 0:
+                raise
+            return 0  # only `interrupt`, which was not meant for us
         return self.write_nowait(buffers)
 
 
