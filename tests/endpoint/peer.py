@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Literal, Unpack
 
@@ -24,6 +24,7 @@ class Peer:
         stream: Its end of the stream.
         frames: All frames that came so far.
         at_end: Whether the end of the stream was seen.
+        opposite: The endpoint's end of the stream.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Peer:
         self.role = role
         self.frames: list[Frame] = []
         self.at_end = False
+        self.opposite: trio.abc.Stream | None = None
         self._parser = parser or FrameParser()
         self._buffer = b""
 
@@ -129,13 +131,23 @@ async def open_scripted(
     role: Role = Role.CLIENT,
     kind: StreamKind = "memory",
     *,
-    wrap: type | None = None,
+    wrap: Callable[[trio.abc.Stream], trio.abc.Stream] | None = None,
     **options: Unpack[EndpointKeywords],
 ) -> AsyncIterator[tuple[Endpoint, Peer]]:
-    """An endpoint and its peer. The peer vanishes when the block is left; so no test hangs."""
+    """An endpoint and its peer, which vanishes when the block is left, so that none hangs.
+
+    Args:
+        role: The endpoint's role.
+        kind: What lies between them.
+        wrap: Makes the endpoint's stream of one in memory; a socket stays as it is.
+        **options: The endpoint's.
+    """
     options.setdefault("ping_interval", float("inf"))
     ours, theirs = stream_pair(kind)
     peer = Peer(theirs, role.other, options.get("parser"))
+    if wrap is not None and kind == "memory":
+        ours = wrap(ours)
+    peer.opposite = ours
     with trio.fail_after(1000):
         async with open_endpoint(ours, role, **options) as endpoint:
             try:

@@ -107,6 +107,7 @@ class Outbox:
             self._advance(self._transport.write_nowait(self._buffers))
         except STREAM_ERRORS:
             self.give_up()
+        self._wake_waiting()
         return not self._left and not self._transport.unsent
 
     async def wait_flushed(self, limit: int = HIGH_WATER) -> None:
@@ -199,5 +200,4 @@ class Outbox:
                 self._advance(await self._transport.write_some(self._buffers))
             except STREAM_ERRORS:
                 self.give_up()
-            if self._waiting:
-                self._wake_waiting()
+            self._wake_waiting()

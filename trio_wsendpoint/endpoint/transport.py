@@ -48,8 +48,7 @@ class StreamTransport:
     async def write_some(self, buffers: Sequence[BytesLike]) -> int:
         """Write the first of the buffers or more, and return how many bytes that is."""
         # In steps, so that it can be seen from outside whether the peer takes anything.
-        data: BytesLike = b"".join(buffers) if len(buffers[0]) < WRITE_SIZE else buffers[0]
-        data = memoryview(data)[:WRITE_SIZE]
+        data = _head(buffers)
         await self.stream.send_all(data)
         return len(data)
 
@@ -63,6 +62,18 @@ class StreamTransport:
     async def aclose(self) -> None:
         """Close the stream, as it wants to be closed."""
         await self.stream.aclose()
+
+
+def _head(buffers: Sequence[BytesLike]) -> BytesLike:
+    """What one write takes of the buffers, copied only where it is in more than one."""
+    head: list[BytesLike] = []
+    room = WRITE_SIZE
+    for buffer in buffers:
+        head.append(memoryview(buffer)[:room])
+        room -= len(head[-1])
+        if not room:
+            break
+    return head[0] if len(head) == 1 else b"".join(head)
 
 
 class NonblockingTransport(StreamTransport):
