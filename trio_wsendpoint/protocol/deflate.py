@@ -32,6 +32,9 @@ EMPTY_BLOCK: Final = b"\x00"
 CHUNK: Final = 2**16
 """Bytes that are inflated at a time."""
 
+SMALL_STEP: Final = 2**9
+"""Bytes that are given to zlib at a time after a stream has ended inside a message."""
+
 MAX_BITS: Final = 15
 MIN_DEFLATE_BITS: Final = 9
 """zlib cannot deflate with a window of 8 bits, which the RFC allows; it can inflate it."""
@@ -220,38 +223,39 @@ class _Inflater:
         self._forget = forget
         self._zlib: Any = None
 
-    def inflate(self, data: bytes, final: bool) -> Iterator[bytes]:
-        """Yield what comes of the data, in chunks; there may be nothing."""
-        if final:
+    def inflate(self, data: bytes, final: bool) -> Iterator[tuple[bytes, bool]]:
+        """Yield what comes of the data in chunks, each with whether it is the last one."""
+        # There is nothing to end where a block with "BFINAL" has just ended it.
+        if final and (data or self._zlib is not None):
             data += TAIL
-        while True:
+        if not data:
+            yield b"", True
+            return
+        offset, step, more = 0, CHUNK, True
+        while more:
             if self._zlib is None:
                 self._zlib = zlib.decompressobj(-self._bits)
+            given = data[offset : offset + step]
             try:
-                chunk = self._zlib.decompress(data, CHUNK)
+                chunk = self._zlib.decompress(given, CHUNK)
             except zlib.error:
                 raise ProtocolError(
                     "compressed data that is corrupt", CloseCode.INVALID_DATA
                 ) from None
-            data = self._zlib.unconsumed_tail
             if self._zlib.eof:
-                # "BFINAL" ends a stream in the middle of a message; another may follow
-                # (section 7.2.3.4).
-                data = self._zlib.unused_data
+                # "BFINAL" ends a stream inside a message; another may follow (section
+                # 7.2.3.4), and as zlib copies what it leaves, it is given little from now on.
+                offset += len(given) - len(self._zlib.unused_data)
+                step = SMALL_STEP
                 self._zlib = None
-                if data == TAIL:
-                    data = b""
-                if chunk:
-                    yield chunk
-                if data:
-                    continue
-                break
-            if chunk:
-                yield chunk
-            if not data and len(chunk) < CHUNK:
-                break
-        if final and self._forget:
-            self._zlib = None
+                more = offset < len(data) - (len(TAIL) if final else 0)
+            else:
+                offset += len(given) - len(self._zlib.unconsumed_tail)
+                more = offset < len(data) or len(chunk) == CHUNK
+            if final and self._forget and not more:
+                self._zlib = None
+            if chunk or not more:
+                yield chunk, not more
 
 
 class DeflateCodec(Codec):
@@ -286,7 +290,7 @@ class DeflateCodec(Codec):
         if not self._deflating:
             return frame
         payload = self._deflater.deflate(frame.payload, frame.fin)
-        return attrs.evolve(frame, payload=payload, rsv1=first)
+        return type(frame)(payload, fin=frame.fin, rsv1=first, rsv2=frame.rsv2, rsv3=frame.rsv3)
 
     def decode(self, frame: Frame) -> Iterator[Frame]:
         """Decompress a frame, if its message is compressed.
@@ -302,14 +306,10 @@ class DeflateCodec(Codec):
             # "An endpoint MUST NOT set the "Per-Message Compressed" bit of ... non-first
             # fragments of a data message" (section 6.1)
             raise ProtocolError("a continuation frame with RSV1 set")
-        if not self._inflating:
-            yield frame
-            return
-        kind: type[Frame] = type(frame)
-        held: bytes | None = None
-        for chunk in self._inflater.inflate(frame.payload, frame.fin):
-            if held is not None:
-                yield kind(held, fin=False)
-                kind = ContinuationFrame
-            held = chunk
-        yield kind(held or b"", fin=frame.fin)
+        return self._inflate(frame) if self._inflating else iter((frame,))
+
+    def _inflate(self, frame: Frame) -> Iterator[Frame]:
+        kind, rsv2, rsv3 = type(frame), frame.rsv2, frame.rsv3
+        for chunk, last in self._inflater.inflate(frame.payload, frame.fin):
+            yield kind(chunk, fin=last and frame.fin, rsv2=rsv2, rsv3=rsv3)
+            kind, rsv2, rsv3 = ContinuationFrame, False, False
