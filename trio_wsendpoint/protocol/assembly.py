@@ -8,8 +8,8 @@ from typing import Final
 
 from .close import CloseCode
 from .errors import ProtocolError
-from .frames import Frame, FrameHeader, FrameParser, Opcode, TextFrame
-from .messages import Entry, MessageBuilder, Piece, Utf8Decoder
+from .frames import Frame, FrameHeader, FrameParser, Opcode, TextFrame, encode_header
+from .messages import Entry, MessageBuilder, Piece, Utf8Decoder, received_message
 
 WIRE_FACTOR: Final = 2
 WIRE_ALLOWANCE: Final = 1024
@@ -151,6 +151,32 @@ class Assembler:
                 batch.append(Piece(payload, self._frame_type, final=True))
         self._builder = self._decoder = self._frame_type = None
         self._delivery, self._next_delivery = self._next_delivery, Delivery.WHOLE
+
+    def add_message(
+        self, header: FrameHeader, wire: bytes, payload: bytes, batch: list[Entry]
+    ) -> bool:
+        """Add a whole message of one frame, while `idle`; False if it is too big or bad text.
+
+        Args:
+            header: The frame's.
+            wire: Its payload as it crossed the wire.
+            payload: The same, decoded.
+            batch: Where the message goes.
+        """
+        if len(payload) > self._limit:
+            return False
+        frame_type = self._parser.type_of(header.opcode)
+        assert frame_type is not None
+        try:
+            content = payload.decode() if frame_type is TextFrame else payload
+        except UnicodeDecodeError:
+            return False
+        if header.rsv or wire != payload:
+            headers = encode_header(header.first_byte, header.length)
+            batch.append(received_message(frame_type, content, headers, wire, self._parser))
+        else:
+            batch.append(content)  # its one frame can be told from it
+        return True
 
     def stream(self, batch: list[Piece]) -> None:
         """Hand out the message that is arriving, or the next one, piece by piece."""

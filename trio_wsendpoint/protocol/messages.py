@@ -112,6 +112,25 @@ def create_message(kind: MessageKind, payload: str | BytesLike) -> Message:
     return Message(frame_type(payload).payload, frame_type)
 
 
+def received_message(
+    frame_type: type[Frame],
+    payload: str | bytes,
+    headers: bytes,
+    wire: bytes,
+    parser: FrameParser,
+) -> Message:
+    """A message that keeps its frames as they crossed the wire.
+
+    Args:
+        frame_type: The kind of the first frame.
+        payload: The message's, decoded.
+        headers: Those of all frames, unmasked, in one piece.
+        wire: The payloads of all frames, encoded, in one piece.
+        parser: Knows the kinds of frames.
+    """
+    return Message(payload, frame_type, _Wire(headers, wire, parser))
+
+
 def encode_text(text: str, argument: str = "payload") -> bytes:
     """Encode text from the application.
 
@@ -279,7 +298,7 @@ class MessageBuilder:
         if unfragmented and self._wire is None and self.frame_type in (TextFrame, BinaryFrame):
             return payload  # its one frame can be told from it
         wire = bytes(self.payload if self._wire is None else self._wire)
-        return Message(payload, self.frame_type, _Wire(headers, wire, parser))
+        return received_message(self.frame_type, payload, headers, wire, parser)
 
     def into_stream(self) -> tuple[str | bytes, Utf8Decoder | None]:
         """What was put together so far, and the decoder that goes on from there."""
