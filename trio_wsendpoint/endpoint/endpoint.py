@@ -16,8 +16,11 @@ from ..protocol import (
     CloseCode,
     CloseFrame,
     ContinuationFrame,
+    ControlFrame,
     DataFrame,
     Message,
+    PingFrame,
+    PongFrame,
     Request,
     Response,
     Role,
@@ -110,11 +113,21 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         message = None if self._receive_lock.locked() else reader.next_message_nowait()
         if message is not None:
             return message
-        async with self._receive_lock:
+        await self._acquire_receive_lock()
+        try:
             message = await reader.next_message()
+        finally:
+            self._receive_lock.release()
         if message is None:
             raise await self._life.end_of_receiving()
         return message
+
+    async def _acquire_receive_lock(self) -> None:
+        # To wait for a lock that is free would cost a schedule point.
+        if self._receive_lock.locked():
+            await self._receive_lock.acquire()
+        else:
+            self._receive_lock.acquire_nowait()
 
     async def __anext__(self) -> str | bytes:
         try:
@@ -147,6 +160,8 @@ class Endpoint(trio.abc.Channel[str | bytes]):
                 yield stream
             finally:
                 stream.close()
+                while stream.busy:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
 
     # -- sending --------------------------------------------------------------------------
 
@@ -172,13 +187,22 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         check_sendable(message)
         await self._checkpoint()
         if self._send_lock.locked() or outbox.full:
-            async with self._send_lock:
-                await outbox.wait_for_room()
-                self._send(message, compress)
+            await self._send_in_turn(message, compress)
         else:
             self._send(message, compress)
         if outbox.full:
             await outbox.wait_flushed()
+
+    async def _send_in_turn(self, message: Sendable, compress: bool) -> None:
+        if isinstance(message, Message) and issubclass(message.frame_type, ControlFrame):
+            # "Control frames ... MAY be injected in the middle of a fragmented message"
+            # (section 5.4), so it need not wait for one to end.
+            await self._life.outbox.wait_for_room()
+            self._send(message, compress)
+            return
+        async with self._send_lock:
+            await self._life.outbox.wait_for_room()
+            self._send(message, compress)
 
     def _send(self, message: Sendable, compress: bool) -> None:
         life = self._life
@@ -219,9 +243,11 @@ class Endpoint(trio.abc.Channel[str | bytes]):
                 yield stream
                 stream.finish()
             except BaseException:
-                if life.connection.sending_fragments:
+                if life.connection.sending_fragments and life.is_open:
                     life.fail(CloseCode.INTERNAL_ERROR, "a message was left unfinished")
                 raise
+            finally:
+                stream.close()
             await life.outbox.wait_flushed()
 
     async def ping(self, payload: bytes | None = None) -> float:
@@ -241,6 +267,8 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             ConnectionClosedError: the connection has ended, or ends before the pong comes.
             trio.ClosedResourceError: the endpoint was closed on our side.
         """
+        if payload is not None:
+            payload = PingFrame(payload).payload
         await trio.lowlevel.checkpoint_if_cancelled()
         self._life.check_open()
         latency = await self._life.heartbeat.ping(payload)
@@ -258,6 +286,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             TypeError, ValueError: `payload` is not bytes-like, or over 125 bytes.
             ConnectionClosedError, trio.ClosedResourceError: as `send`.
         """
+        payload = PongFrame(payload).payload
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._life.outbox.wait_for_room()
         self._life.check_open()

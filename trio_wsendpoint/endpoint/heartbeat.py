@@ -135,7 +135,7 @@ class Heartbeat:
         Returns:
             The round trip in seconds; None if the connection ended before the pong came.
         """
-        payload = self._new_payload() if payload is None else bytes(payload)
+        payload = self._new_payload() if payload is None else payload
         ended = trio.Event()
         ping = self._send(payload, ended)
         self._reader.urgent += 1

@@ -94,6 +94,7 @@ class Reader:
         "_outbox",
         "_pieces",
         "_poke",
+        "_reading",
         "_reads",
         "_receiver_left",
         "_size",
@@ -131,6 +132,7 @@ class Reader:
         self._pieces: list[Piece] = []
         self._limit = connection.max_message_size
         self._holder = Holder.NOBODY
+        self._reading = trio.CancelScope()
         self._reads = 0
         self._receiver_left = trio.lowlevel.ParkingLot()
         self._poke = trio.lowlevel.ParkingLot()
@@ -175,7 +177,8 @@ class Reader:
         Returns:
             The entry, or None once there will be no more.
         """
-        self._wants_whole = whole
+        if whole:
+            self._wants_whole = True
         try:
             while True:
                 entry = self.next_nowait()
@@ -186,7 +189,8 @@ class Reader:
                         return None
                     await self._wait_for_batch()
         finally:
-            self._wants_whole = False
+            if whole:
+                self._wants_whole = False
 
     async def next_message(self) -> str | bytes | Message | None:
         """Wait for the next whole message, like `next_entry`.
@@ -357,10 +361,13 @@ class Reader:
         """The reader task: reads whenever it is its turn, until the peer's half has ended."""
         while await self._wait_for_turn():
             self._holder = Holder.READER_TASK
+            self._reading = trio.CancelScope()
             try:
                 data = await self._read()
             finally:
                 self._holder = Holder.NOBODY
+            if self.ended:
+                return
             batch = self._take_in(data)
             if batch:
                 self._hand_over(batch)
@@ -370,11 +377,12 @@ class Reader:
         if self._connection.pending:
             await trio.lowlevel.checkpoint()
             return b""
-        try:
-            return await self._transport.read() or None
-        except STREAM_ERRORS as error:
-            self.stream_error = error
-            return None
+        with self._reading:
+            try:
+                return await self._transport.read() or None
+            except STREAM_ERRORS as error:
+                self.stream_error = error
+        return None
 
     async def _wait_for_turn(self) -> bool:
         """Wait until the reader task is to read; False if nothing is left to be read."""
@@ -445,9 +453,10 @@ class Reader:
         self._size = self._batch_size = 0
 
     def end(self) -> None:
-        """No more messages will come."""
+        """No more messages will come: whoever waits for some is woken."""
         self.ended = True
         self._to_receiver.close()
+        self._reading.cancel()
         if self._holder is Holder.RECEIVER and isinstance(
             self._transport, NonblockingTransport
         ):

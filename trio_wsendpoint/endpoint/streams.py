@@ -30,10 +30,36 @@ _NAMES: dict[type[Frame], Literal["text", "binary"]] = {
 }
 
 
+class _OneAtATime:
+    """Refuses a second task while a first one is inside, as `busy` says."""
+
+    __slots__ = ("busy",)
+
+    def __init__(self) -> None:
+        self.busy = False
+
+    def __enter__(self) -> None:
+        if self.busy:
+            raise trio.BusyResourceError("another task is using this stream")
+        self.busy = True
+
+    def __exit__(self, *_: object) -> None:
+        self.busy = False
+
+
 class SendStream:
     """One message on its way out, a fragment at a time; see `Endpoint.open_send_stream`."""
 
-    __slots__ = ("_check_open", "_compress", "_connection", "_decode", "_frame_type", "_outbox")
+    __slots__ = (
+        "_check_open",
+        "_closed",
+        "_compress",
+        "_connection",
+        "_decoder",
+        "_frame_type",
+        "_one_at_a_time",
+        "_outbox",
+    )
 
     def __init__(
         self,
@@ -49,13 +75,16 @@ class SendStream:
         self._compress = compress
         self._check_open = check_open
         text = frame_type is TextFrame
-        self._decode = codecs.getincrementaldecoder("utf-8")().decode if text else None
+        self._decoder = codecs.getincrementaldecoder("utf-8")() if text else None
+        self._one_at_a_time = _OneAtATime()
+        self._closed = False
 
     async def send(self, chunk: str | BytesLike) -> None:
         """Send the next part of the message, as one fragment.
 
-        Cancelled, it has sent nothing of the chunk; but a message that is left so cannot be
-        finished, and leaving the stream by that exception closes the endpoint with 1011.
+        Cancelled before the chunk was added, it raises, and has sent nothing of it; after
+        that, it returns at once, as `Endpoint.send` does. A message that is left by the
+        exception cannot be finished, and the endpoint is closed with 1011.
 
         Args:
             chunk: For text a `str`, or UTF-8 cut anywhere; otherwise bytes-like.
@@ -64,30 +93,40 @@ class SendStream:
             TypeError: `chunk` is of the wrong type.
             ValueError: `chunk` makes the text invalid; nothing of it was sent.
             ConnectionClosedError: the connection has ended.
-            trio.ClosedResourceError: the endpoint was closed on our side.
+            trio.ClosedResourceError: the stream was left, or the endpoint closed on our side.
+            trio.BusyResourceError: another task is sending on this stream.
         """
-        payload = self._to_payload(chunk)
-        await trio.lowlevel.checkpoint_if_cancelled()
-        await self._outbox.wait_for_room()
-        self._send(payload, final=False)
-        await self._outbox.wait_flushed()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        with self._one_at_a_time:
+            if self._closed:
+                raise trio.ClosedResourceError("the stream was left")
+            before = self._decoder.getstate() if self._decoder else (b"", 0)
+            payload = self._to_payload(chunk)
+            try:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                await self._outbox.wait_for_room()
+                self._send(payload, final=False)
+            except BaseException:
+                if self._decoder:
+                    self._decoder.setstate(before)
+                raise
+            await self._outbox.wait_flushed()
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _to_payload(self, chunk: str | BytesLike) -> bytes:
-        if isinstance(chunk, str) and self._decode:
+        if isinstance(chunk, str) and self._decoder:
             payload = encode_text(chunk, "chunk")
         elif isinstance(chunk, bytes | bytearray | memoryview):
             payload = bytes(chunk)
         else:
-            wanted = "str or bytes-like" if self._decode else "bytes-like"
+            wanted = "str or bytes-like" if self._decoder else "bytes-like"
             raise TypeError(f"chunk must be {wanted}, not {type(chunk).__name__}")
         self._check_text(payload)
         return payload
 
     def _check_text(self, payload: bytes, final: bool = False) -> None:
-        if self._decode:
+        if self._decoder:
             try:
-                self._decode(payload, final)
+                self._decoder.decode(payload, final)
             except UnicodeDecodeError as error:
                 raise ValueError(f"chunk makes the text invalid: {error.reason}") from None
 
@@ -103,6 +142,10 @@ class SendStream:
         self._check_text(b"", final=True)
         self._send(b"", final=True)
 
+    def close(self) -> None:
+        """Take no more chunks."""
+        self._closed = True
+
 
 class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
     """One message on its way in, piece by piece; see `Endpoint.open_receive_stream`.
@@ -111,7 +154,16 @@ class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
         kind: `"text"`, `"binary"`, or the frame class of a data frame of one's own.
     """
 
-    __slots__ = ("_closed", "_ended", "_first", "_reader", "_unfinished", "kind")
+    __slots__ = (
+        "_closed",
+        "_ended",
+        "_first",
+        "_one_at_a_time",
+        "_reader",
+        "_unfinished",
+        "_waiting",
+        "kind",
+    )
 
     def __init__(
         self, first: Entry, reader: Reader, ended: Callable[[], Awaitable[Exception]]
@@ -123,6 +175,8 @@ class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
         self._ended = ended
         self._unfinished = not piece.final
         self._closed = False
+        self._one_at_a_time = _OneAtATime()
+        self._waiting: trio.CancelScope | None = None
 
     async def receive(self) -> str | bytes:
         """Wait for the next piece: as much as has arrived, never empty.
@@ -133,18 +187,26 @@ class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
             trio.EndOfChannel: the message is complete.
             trio.ClosedResourceError: the stream, or the endpoint, was closed on our side.
             ConnectionClosedError: the connection ended before the message did.
+            trio.BusyResourceError: another task is receiving from this stream.
         """
         await trio.lowlevel.checkpoint()
-        while True:
-            if self._closed:
-                raise trio.ClosedResourceError("the stream was left")
+        with self._one_at_a_time:
+            try:
+                return await self._receive()
+            finally:
+                if self._closed:
+                    self._skip()
+
+    async def _receive(self) -> str | bytes:
+        while not self._closed:
             piece, self._first = self._first, None
-            if piece is None:
-                if not self._unfinished:
-                    raise trio.EndOfChannel
-                piece = await self._next_piece()
-            if piece.payload:
+            if piece is not None and piece.payload:
                 return piece.payload
+            if not self._unfinished:
+                raise trio.EndOfChannel
+            with trio.CancelScope() as self._waiting:
+                self._first = await self._next_piece()
+        raise trio.ClosedResourceError("the stream was left")
 
     async def _next_piece(self) -> Piece:
         entry = await self._reader.next_piece()
@@ -157,11 +219,23 @@ class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
     async def aclose(self) -> None:
         """Leave the message; what is still to come of it will be skipped."""
         self.close()
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     def close(self) -> None:
-        """The same, without a checkpoint."""
+        """The same, but a task that is receiving may take until the next tick to leave."""
         self._closed = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if not self.busy:
+            self._skip()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task is receiving; it will skip what is still to come."""
+        return self._one_at_a_time.busy
+
+    def _skip(self) -> None:
         if self._unfinished:
             self._unfinished = False
             self._reader.skip_message()
