@@ -21,6 +21,7 @@ WINDOW = 256 * 1024  # bytes of echoes that a pipelined connection is owed, at t
 BATCH = 128 * 1024  # bytes sent at a time on a pipelined connection
 EXTENSIONS = re.compile(rb"\r\nsec-websocket-extensions: *([^\r]+)\r\n", re.IGNORECASE)
 READ_SIZE = 256 * 1024
+SHOWN = 24  # bytes of a wrong answer, to be shown
 PATIENCE = 10.0  # seconds that a socket may stay silent before the run is given up
 
 
@@ -44,7 +45,10 @@ def read_exactly(sock: socket.socket, size: int) -> bytes:
     while filled < size:
         count = sock.recv_into(view[filled:])
         if not count:
-            raise ProgramError(f"the connection ended after {filled} of {size} bytes")
+            start = bytes(whole[: min(filled, SHOWN)])
+            raise ProgramError(
+                f"the connection ended after {filled} of {size} bytes: {start!r}"
+            )
         filled += count
     return bytes(whole)
 
@@ -53,7 +57,7 @@ def expect(sock: socket.socket, expected: bytes) -> None:
     """Read as many bytes as `expected` has, which they must equal."""
     answer = read_exactly(sock, len(expected))
     if answer != expected:
-        raise ProgramError(f"expected {expected[:24]!r}…, got {answer[:24]!r}…")
+        raise ProgramError(f"expected {expected[:SHOWN]!r}…, got {answer[:SHOWN]!r}…")
 
 
 def dial(address: Address) -> socket.socket:
@@ -185,7 +189,7 @@ def pipeline(
             data = sock.recv(READ_SIZE)
             start = received % len(expected)
             if not data or data != answers[start : start + len(data)]:
-                raise ProgramError(f"wrong echo after {received} bytes: {data[:24]!r}")
+                raise ProgramError(f"wrong echo after {received} bytes: {data[:SHOWN]!r}")
             received += len(data)
             owed -= len(data)
         elif not writable:

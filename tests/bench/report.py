@@ -18,10 +18,10 @@ better. In brackets: our cost over theirs, so that less than 1 is in our favour.
 The program under test has one CPU for itself, and a load generator, which speaks to it over raw
 loopback sockets and compares every byte of every echo, has another. All libraries are
 measured in one run and in turn, {rounds} rounds of {seconds} s each; every figure is the median
-of the rounds. All have a heartbeat where they offer one (trio-websocket does not), and no
-compression but in the one row that is about it. Messages are binary there as elsewhere, but for
-the JSON. Bare Trio is no library, but a floor: one task that waits, reads and writes, with
-an opening handshake by h11 and no WebSocket protocol beyond it.
+of the rounds (memory is measured once). All have a heartbeat where they offer one, which
+trio-websocket does not, and compression only in the row that is about it. Messages are binary,
+but for the JSON. Bare Trio is no library, but a floor: one task that waits, reads and
+writes, with an opening handshake by h11 and no WebSocket protocol beyond it.
 
 {machine}. {versions}.
 

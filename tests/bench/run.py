@@ -57,7 +57,7 @@ def run_scenario(
     with ExitStack() as stack:
         for each in contestants:
             each.start(scenario, stack)
-        for _ in range(rounds):
+        for _ in range(1 if scenario.once else rounds):
             for each in contestants:
                 each.take_turn(seconds)
     return {each.peer.name: Cell(tuple(each.figures), each.failure) for each in contestants}

@@ -46,6 +46,7 @@ class Scenario:
     title: str
     unit: str
     open: Callable[[Peer], AbstractContextManager[Measure]]
+    once: bool = False  # as memory is: it takes long, and hardly differs between rounds
 
 
 def cpu_per_message(program: Program, work: Callable[[float], int], seconds: float) -> float:
@@ -236,5 +237,6 @@ SCENARIOS = [
         "memory, 5,000 idle",
         "KiB per connection",
         partial(idle_memory, connections=5000),
+        once=True,
     ),
 ]
