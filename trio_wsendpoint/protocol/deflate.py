@@ -7,6 +7,7 @@ deflates several times as fast, and with the standard library's zlib otherwise.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any, ClassVar, Final
 
 import attrs
@@ -16,11 +17,16 @@ from .errors import HandshakeError, ProtocolError
 from .extensions import Codec, Extension, Parameters
 from .frames import ContinuationFrame, Frame, Opcode
 
-zlib: Any
-try:
-    from zlib_ng import zlib_ng as zlib
-except ImportError:
-    import zlib
+
+def find_zlib() -> Any:
+    """zlib-ng where it is installed, else the standard library's zlib."""
+    try:
+        return import_module("zlib_ng.zlib_ng")
+    except ImportError:
+        return import_module("zlib")
+
+
+zlib = find_zlib()
 
 RSV1: Final = 0x40
 TAIL: Final = b"\x00\x00\xff\xff"
@@ -54,6 +60,8 @@ def _check_range(low: int, high: int) -> Any:
     return check
 
 
+_is_bits = _check_range(8, MAX_BITS)
+_is_bits_or_none: Any = attrs.validators.optional(_is_bits)
 _is_bool = attrs.validators.instance_of(bool)
 
 
@@ -61,17 +69,23 @@ _is_bool = attrs.validators.instance_of(bool)
 class PermessageDeflate(Extension):
     """Compression of messages, negotiated by RFC 7692.
 
-    The first four options are the parameters of section 7.1, for both roles. A window of 8
-    bits can be asked of the peer. For ourselves, where zlib needs 9, an option of 8 counts
-    as 9; a server declines an offer that wants 8 of it, and a client that is told to use 8
-    sends its messages uncompressed.
+    The first four options are the parameters of section 7.1, for both roles: a client offers
+    them, a server takes them or what the offer says, whichever is less. As it must not limit
+    a client that does not offer `client_max_window_bits`, it then reads what a window of 15
+    bits made.
+
+    A window of 8 bits can be asked of the peer. For ourselves, where zlib needs 9, an option
+    of 8 counts as 9; a server declines an offer that wants 8 of it, and a client that is
+    told to use 8 sends its messages uncompressed.
 
     Args:
         server_no_context_takeover: Whether the server forgets each message before the next,
             which costs compression and saves its memory.
         client_no_context_takeover: The same for the client.
         server_max_window_bits: 8 to 15; how far back the server's compression may look.
-        client_max_window_bits: The same for the client.
+        client_max_window_bits: The same for the client. An offer of 15 goes without a value;
+            with None a client does not offer the parameter, so that the server must not
+            limit it. To a server None is 15.
         level: 0 to 9; how hard we try to compress.
         memory_level: 1 to 9; the memory that we take for it.
         threshold: Bytes below which a message goes uncompressed; does not apply to streams.
@@ -84,29 +98,30 @@ class PermessageDeflate(Extension):
 
     server_no_context_takeover: bool = attrs.field(default=False, validator=_is_bool)
     client_no_context_takeover: bool = attrs.field(default=False, validator=_is_bool)
-    server_max_window_bits: int = attrs.field(
-        default=MAX_BITS, validator=_check_range(8, MAX_BITS)
-    )
-    client_max_window_bits: int = attrs.field(
-        default=MAX_BITS, validator=_check_range(8, MAX_BITS)
+    server_max_window_bits: int = attrs.field(default=MAX_BITS, validator=_is_bits)
+    client_max_window_bits: int | None = attrs.field(
+        default=MAX_BITS, validator=_is_bits_or_none
     )
     level: int = attrs.field(default=1, validator=_check_range(0, 9))
     memory_level: int = attrs.field(default=8, validator=_check_range(1, 9))
     threshold: int = attrs.field(default=128, validator=_check_range(0, 2**62))
 
     def offers(self) -> list[Parameters]:
-        """One offer, with the parameters that differ from the RFC's defaults.
-
-        `client_max_window_bits` is always there, as a server may use it only then (7.1.2.2).
-        """
+        """One offer, with the parameters that differ from the RFC's defaults."""
         offer: list[tuple[str, str | None]] = [
             (name, None) for name in _FLAGS if getattr(self, name)
         ]
         if self.server_max_window_bits < MAX_BITS:
             offer.append(("server_max_window_bits", str(self.server_max_window_bits)))
-        ours = max(self.client_max_window_bits, MIN_DEFLATE_BITS)
-        offer.append(("client_max_window_bits", str(ours) if ours < MAX_BITS else None))
+        if self.client_max_window_bits is not None:
+            ours = self._client_bits
+            offer.append(("client_max_window_bits", str(ours) if ours < MAX_BITS else None))
         return [offer]
+
+    @property
+    def _client_bits(self) -> int:
+        """The window that we compress with as a client, unless the server wants a smaller."""
+        return max(self.client_max_window_bits or MAX_BITS, MIN_DEFLATE_BITS)
 
     def accept(self, offer: Parameters) -> tuple[Parameters, Codec] | None:
         """Accept an offer, or decline it as section 7.1 says, by None."""
@@ -124,9 +139,13 @@ class PermessageDeflate(Extension):
         if bits < MAX_BITS or "server_max_window_bits" in wanted:
             answer.append(("server_max_window_bits", str(bits)))
         peer_bits = MAX_BITS
-        # "a server MUST NOT include it in the response if the offer did not" (7.1.2.2)
+        # "If a received extension negotiation offer doesn't have the
+        # "client_max_window_bits" extension parameter, the corresponding ... response to the
+        # offer MUST NOT include the ... parameter." (section 7.1.2.2)
         if "client_max_window_bits" in wanted:
-            peer_bits = min(wanted["client_max_window_bits"], self.client_max_window_bits)
+            peer_bits = min(
+                wanted["client_max_window_bits"], self.client_max_window_bits or MAX_BITS
+            )
             if peer_bits < MAX_BITS:
                 answer.append(("client_max_window_bits", str(peer_bits)))
         agreed = dict(answer)
@@ -146,13 +165,19 @@ class PermessageDeflate(Extension):
         """
         agreed = _parse(answer, bare_client_bits=False)
         if self.server_no_context_takeover and "server_no_context_takeover" not in agreed:
-            raise HandshakeError("the server insists on server context takeover")
+            raise HandshakeError("the server insists on context takeover")
+        # "with the same or smaller value as the offer" (section 7.1.2.1)
         peer_bits = agreed.get("server_max_window_bits", MAX_BITS)
         if peer_bits > self.server_max_window_bits:
             raise HandshakeError("the server insists on a larger server_max_window_bits")
-        bits = max(self.client_max_window_bits, MIN_DEFLATE_BITS)
+        if self.client_max_window_bits is None and "client_max_window_bits" in agreed:
+            raise HandshakeError("the server sets a client_max_window_bits not offered")
+        # "with a value equal to or smaller than the received value" (section 7.1.2.2)
+        bits = agreed.get("client_max_window_bits", self._client_bits)
+        if bits > self._client_bits:
+            raise HandshakeError("the server sets a larger client_max_window_bits than offered")
         return self._codec(
-            min(bits, agreed.get("client_max_window_bits", MAX_BITS)),
+            bits,
             peer_bits,
             self.client_no_context_takeover or "client_no_context_takeover" in agreed,
             "server_no_context_takeover" in agreed,
@@ -209,53 +234,63 @@ class _Deflater:
             return data
         if self._forget:
             self._zlib = None
-        # Nothing comes out of a flush that follows another one.
-        return data[:-4] if data.endswith(TAIL) else EMPTY_BLOCK
+        # A flush may make nothing, if it follows another one (section 7.2.3.6).
+        return data[: -len(TAIL)] or EMPTY_BLOCK
 
 
 class _Inflater:
     """Decompresses, a chunk at a time; its state is made when it is first needed."""
 
-    __slots__ = ("_bits", "_forget", "_zlib")
+    __slots__ = ("_at_start", "_bits", "_forget", "_zlib")
 
     def __init__(self, bits: int, forget: bool) -> None:
         self._bits = bits
         self._forget = forget
         self._zlib: Any = None
+        self._at_start = True  # of a message, or behind a final block
 
     def inflate(self, data: bytes, final: bool) -> Iterator[tuple[bytes, bool]]:
-        """Yield what comes of the data in chunks, each with whether it is the last one."""
-        # There is nothing to end where a block with "BFINAL" has just ended it.
-        if final and (data or self._zlib is not None):
+        """Yield what comes of the data in chunks, each with whether it is the last."""
+        size = len(data)
+        if final:
             data += TAIL
-        if not data:
-            yield b"", True
-            return
-        offset, step, more = 0, CHUNK, True
-        while more:
-            if self._zlib is None:
-                self._zlib = zlib.decompressobj(-self._bits)
-            given = data[offset : offset + step]
-            try:
-                chunk = self._zlib.decompress(given, CHUNK)
-            except zlib.error:
-                raise ProtocolError(
-                    "compressed data that is corrupt", CloseCode.INVALID_DATA
-                ) from None
-            if self._zlib.eof:
-                # "BFINAL" ends a stream inside a message; another may follow (section
-                # 7.2.3.4), and as zlib copies what it leaves, it is given little from now on.
-                offset += len(given) - len(self._zlib.unused_data)
-                step = SMALL_STEP
-                self._zlib = None
-                more = offset < len(data) - (len(TAIL) if final else 0)
+        offset, step, last = 0, CHUNK, False
+        while not last:
+            chunk = b""
+            if self._at_start and offset == size:
+                offset = len(data)  # there is no block whose tail it might be
             else:
-                offset += len(given) - len(self._zlib.unconsumed_tail)
-                more = offset < len(data) or len(chunk) == CHUNK
-            if final and self._forget and not more:
-                self._zlib = None
-            if chunk or not more:
-                yield chunk, not more
+                chunk, taken = self._step(data[offset : offset + step])
+                offset += taken
+                if self._at_start:
+                    step = SMALL_STEP  # as zlib copies what it leaves
+            # zlib may have kept back more of what filled a chunk.
+            last = offset == len(data) and len(chunk) < CHUNK
+            if last and final:
+                self._at_start = True
+                if self._forget:
+                    self._zlib = None
+            if chunk or last:
+                yield chunk, last
+
+    def _step(self, given: bytes) -> tuple[bytes, int]:
+        """Inflate at most a chunk, and tell how many of the given bytes it took."""
+        if self._zlib is None:
+            self._zlib = zlib.decompressobj(-self._bits)
+        inflater = self._zlib
+        try:
+            chunk = inflater.decompress(given, CHUNK)
+        except zlib.error:
+            raise ProtocolError(
+                "compressed data that is corrupt", CloseCode.INVALID_DATA
+            ) from None
+        # A block with "BFINAL" set ends the stream, but not the message: what follows it is
+        # another stream (section 7.2.3.5).
+        self._at_start = inflater.eof
+        if inflater.eof:
+            self._zlib = None
+            return chunk, len(given) - len(inflater.unused_data)
+        return chunk, len(given) - len(inflater.unconsumed_tail)
 
 
 class DeflateCodec(Codec):
@@ -295,7 +330,8 @@ class DeflateCodec(Codec):
     def decode(self, frame: Frame) -> Iterator[Frame]:
         """Decompress a frame, if its message is compressed.
 
-        What it yields carries `fin` in its last frame only, which may be empty.
+        It yields one frame or more, of at most `CHUNK` bytes each and made when asked for.
+        The last may be empty, and it alone has `fin`, if the frame had it.
 
         Raises:
             ProtocolError: the data is corrupt, or a continuation has RSV1 set.

@@ -7,8 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, TypeAlias
 
-from .errors import HandshakeError
+import attrs
+
+from .close import CloseCode
+from .errors import HandshakeError, ProtocolError
 from .frames import Frame
+from .http import TOKEN
 
 Parameters: TypeAlias = Sequence[tuple[str, str | None]]
 """An extension's parameters as they stand in the header; None for one without a value."""
@@ -26,6 +30,8 @@ class Codec:
             `decode` may be handed a frame's payload in pieces, the later ones as
             continuation frames. False if it must see each frame whole.
     """
+
+    __slots__ = ()
 
     rsv: int = 0
     per_message: bool = False
@@ -79,64 +85,21 @@ class Extension(ABC):
         """
 
 
-# One piece of the header, with the white space before it. No two alternatives begin alike,
-# and none can match in two ways, so the time is linear whatever comes.
-_PIECE = re.compile(
-    r"""[ \t]*(?:(?P<token>[-!#$%&'*+.^_`|~0-9A-Za-z]+)"""
-    r"""|"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<mark>[,;=])|(?P<end>\Z))"""
+# A name with its value, up to the mark that follows it; both may be missing. Nothing in it
+# ever gives back what it took, so the time is linear whatever comes.
+_STEP = re.compile(
+    rf"""[ \t]*+(?:((?>{TOKEN.pattern}))[ \t]*+)?+"""
+    rf"""(?:=[ \t]*+(?:((?>{TOKEN.pattern}))|"((?:[^"\\]|\\.)*+)")[ \t]*+)?+"""
+    r"""([,;]|\Z)"""
 )
-_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _ESCAPE = re.compile(r"\\(.)")
-
-
-class _Scanner:
-    """Reads a header piece by piece, one piece ahead."""
-
-    def __init__(self, header: str) -> None:
-        self._header = header
-        self._position = 0
-        self.advance()
-
-    def advance(self) -> None:
-        match = _PIECE.match(self._header, self._position)
-        if match is None:
-            raise _bad_header(self._position)
-        self._position = match.end()
-        self.kind = match.lastgroup
-        self.text: str = match[self.kind or "end"]
-
-    def take(self, mark: str) -> bool:
-        """Go past this mark, if it is next."""
-        if self.kind != "mark" or self.text != mark:
-            return False
-        self.advance()
-        return True
-
-    def take_token(self) -> str:
-        """Go past a token, which must be next."""
-        if self.kind != "token":
-            raise _bad_header(self._position)
-        token = self.text
-        self.advance()
-        return token
-
-    def take_value(self) -> str:
-        """Go past a token, or a quoted string whose content is one (section 9.1)."""
-        if self.kind != "quoted":
-            return self.take_token()
-        value = _ESCAPE.sub(r"\1", self.text)
-        if not _TOKEN.fullmatch(value):
-            raise _bad_header(self._position)
-        self.advance()
-        return value
-
-
-def _bad_header(position: int) -> HandshakeError:
-    return HandshakeError(f"Sec-WebSocket-Extensions is malformed at character {position}")
 
 
 def parse_extensions(header: str) -> list[tuple[str, Parameters]]:
     """Parse a `Sec-WebSocket-Extensions` header (RFC 6455 section 9.1).
+
+    Args:
+        header: Its value; where the header came more than once, all values joined by commas.
 
     Returns:
         The extensions in order, each with its parameters.
@@ -145,23 +108,49 @@ def parse_extensions(header: str) -> list[tuple[str, Parameters]]:
         HandshakeError: the header breaks the grammar.
     """
     extensions: list[tuple[str, Parameters]] = []
-    scanner = _Scanner(header)
-    while scanner.kind != "end":
-        if scanner.take(","):
-            continue  # "a recipient MUST parse and ignore ... empty list elements"
-        name = scanner.take_token()
-        parameters: list[tuple[str, str | None]] = []
-        while scanner.take(";"):
-            parameter = scanner.take_token()
-            parameters.append((parameter, scanner.take_value() if scanner.take("=") else None))
-        if scanner.kind != "end" and not scanner.take(","):
-            raise _bad_header(0)
-        extensions.append((name, parameters))
+    parameters: list[tuple[str, str | None]] = []
+    position = 0
+    mark = ","
+    while mark:
+        match = _STEP.match(header, position)
+        if match is None:
+            raise _malformed(position)
+        name, value, quoted, next_mark = match.groups()
+        if quoted is not None:
+            # "the value after quoted-string unescaping MUST conform to the 'token' ABNF"
+            value = _ESCAPE.sub(r"\1", quoted)
+            if not TOKEN.fullmatch(value):
+                raise _malformed(position)
+        if mark == ";" and name:
+            parameters.append((name, value))
+        elif mark == "," and name and value is None:
+            parameters = []
+            extensions.append((name, parameters))
+        # "A recipient MUST parse and ignore a reasonable number of empty list elements"
+        # (RFC 9110 section 5.6.1.2)
+        elif mark == ";" or value is not None or next_mark == ";":
+            raise _malformed(position)
+        mark = next_mark
+        position = match.end()
+    if not extensions:
+        raise _malformed(position)  # "extension-list = 1#extension"
     return extensions
 
 
+def _malformed(position: int) -> HandshakeError:
+    return HandshakeError(f"Sec-WebSocket-Extensions is malformed from character {position} on")
+
+
 def format_extension(name: str, parameters: Parameters) -> str:
-    """Write an extension with its parameters, as it stands in the header."""
+    """Write an extension with its parameters, as it stands in the header.
+
+    Raises:
+        ValueError: a part of it is not a token, so that it cannot stand there.
+    """
+    parts = [part for pair in parameters for part in pair if part is not None]
+    for part in (name, *parts):
+        if not TOKEN.fullmatch(part):
+            raise ValueError(f"extension {name!r} must be made of tokens, not {part!r}")
     values = (key if value is None else f"{key}={value}" for key, value in parameters)
     return "; ".join((name, *values))
 
@@ -171,7 +160,7 @@ def check_extensions(extensions: Iterable[Extension]) -> tuple[Extension, ...]:
 
     Raises:
         TypeError: it is no iterable of `Extension` objects.
-        ValueError: two have the same name.
+        ValueError: two have the same name, or one has a name that is not a token.
     """
     if isinstance(extensions, Extension) or not isinstance(extensions, Iterable):
         raise TypeError(f"extensions must be an iterable of extensions, not {extensions!r}")
@@ -179,13 +168,20 @@ def check_extensions(extensions: Iterable[Extension]) -> tuple[Extension, ...]:
     for extension in result:
         if not isinstance(extension, Extension):
             raise TypeError(f"extensions must hold Extension objects, not {extension!r}")
+        name = getattr(extension, "name", None)
+        if not (isinstance(name, str) and TOKEN.fullmatch(name)):
+            raise ValueError(f"extensions must have tokens for names, not {name!r}")
     if len({extension.name for extension in result}) < len(result):
         raise ValueError("extensions must not hold two of the same name")
     return result
 
 
 def format_offers(extensions: Sequence[Extension]) -> str | None:
-    """The client's header, or None where it offers nothing."""
+    """The client's header, or None where it offers nothing.
+
+    Raises:
+        ValueError: an offer cannot stand in a header.
+    """
     offers = [
         format_extension(extension.name, offer)
         for extension in extensions
@@ -200,7 +196,11 @@ def negotiate(
     """The server's side: accept what it knows of the client's offers, in their order.
 
     Of several offers of one extension, the first acceptable one counts. One that claims a
-    reserved bit that is taken is declined.
+    reserved bit that is taken is declined, which is to say, left out of the answer.
+
+    Args:
+        header_values: Those of the request's `Sec-WebSocket-Extensions` headers.
+        extensions: What the application wants, with names that are unique.
 
     Returns:
         The header to answer with, or None for no header, and the codecs in its order.
@@ -212,7 +212,7 @@ def negotiate(
     answers: list[str] = []
     codecs: list[Codec] = []
     taken = 0
-    for name, offer in parse_extensions(", ".join(header_values)):
+    for name, offer in _parse_all(header_values):
         accepted = known[name].accept(offer) if name in known else None
         if accepted is None or accepted[1].rsv & taken:
             continue
@@ -227,20 +227,78 @@ def negotiate(
 def confirm(header_values: Sequence[str], extensions: Sequence[Extension]) -> tuple[Codec, ...]:
     """The client's side: check what the server answered.
 
+    Args:
+        header_values: Those of the response's `Sec-WebSocket-Extensions` headers.
+        extensions: What was offered by `format_offers`.
+
+    Returns:
+        The codecs in the order of the answer, in which they work on what goes out.
+
     Raises:
         HandshakeError: the header is malformed, has an extension that was not offered, or
             one twice, or two that claim the same reserved bit.
     """
     offered = {extension.name: extension for extension in extensions if extension.offers()}
-    codecs: list[Codec] = []
+    codecs: dict[str, Codec] = {}
     taken = 0
-    for name, answer in parse_extensions(", ".join(header_values)):
-        # "If a client receives an extension that it did not offer, it MUST _Fail_" (4.1)
+    for name, answer in _parse_all(header_values):
+        # "the use of an extension that was not present in the client's handshake" fails the
+        # connection (section 4.1)
         if name not in offered:
-            raise HandshakeError(f"Sec-WebSocket-Extensions has {name}, which was not offered")
-        codec = offered.pop(name).confirm(answer)
+            raise HandshakeError(f"the server chose extension {name}, which was not offered")
+        if name in codecs:
+            raise HandshakeError(f"the server chose extension {name} twice")
+        codec = offered[name].confirm(answer)
         if codec.rsv & taken:
-            raise HandshakeError(f"{name} claims a reserved bit that is taken")
+            raise HandshakeError(f"extension {name} claims a reserved bit that is taken")
         taken |= codec.rsv
-        codecs.append(codec)
-    return tuple(codecs)
+        codecs[name] = codec
+    return tuple(codecs.values())
+
+
+def _parse_all(header_values: Sequence[str]) -> list[tuple[str, Parameters]]:
+    # "MAY appear multiple times ... (which is logically the same as a single
+    # |Sec-WebSocket-Extensions| header field that contains all values)" (section 11.3.2)
+    return parse_extensions(",".join(header_values)) if header_values else []
+
+
+def decode_through(
+    codecs: Sequence[Codec], frame: Frame, max_frame_size: float
+) -> Iterator[Frame]:
+    """Decode a data frame by all codecs, the last negotiated first.
+
+    It works as its result is consumed, so that whoever does so can stop at a limit.
+
+    Args:
+        codecs: In the order negotiated.
+        frame: The frame, or a piece of one if all codecs are `per_message`.
+        max_frame_size: Bytes that a frame may have for a codec that must see it whole.
+
+    Raises:
+        ProtocolError: a codec cannot decode it, or it is too big.
+    """
+    frames = iter((frame,))
+    for codec in reversed(codecs):
+        whole = frames if codec.per_message else _join(frames, max_frame_size)
+        frames = _decode_all(codec, whole)
+    return frames
+
+
+def _decode_all(codec: Codec, frames: Iterator[Frame]) -> Iterator[Frame]:
+    for frame in frames:
+        yield from codec.decode(frame)
+
+
+def _join(frames: Iterator[Frame], max_size: float) -> Iterator[Frame]:
+    """Put the pieces that another codec made of a frame together again."""
+    for first in frames:
+        payload = bytearray(first.payload)
+        fin = first.fin
+        for frame in frames:
+            payload += frame.payload
+            fin = frame.fin
+            if len(payload) > max_size:
+                raise ProtocolError(
+                    f"a frame of more than {max_size} bytes", CloseCode.MESSAGE_TOO_BIG
+                )
+        yield attrs.evolve(first, payload=payload, fin=fin)
