@@ -91,9 +91,10 @@ class Outbox:
         Args:
             gather: Whether it may wait until the tick ends, if a batch is being consumed.
         """
-        if self.broken or not self.size:
+        waiting = self.size
+        if self.broken or not waiting:
             return
-        waits = gather and self.gathering and self.size <= HIGH_WATER
+        waits = gather and self.gathering and waiting <= HIGH_WATER
         if not waits and not self._left and self._write_nowait():
             return
         self._wake_writer()
@@ -107,7 +108,8 @@ class Outbox:
             self._advance(self._transport.write_nowait(self._buffers))
         except STREAM_ERRORS:
             self.give_up()
-        self._wake_waiting()
+        if self._waiting:
+            self._wake_waiting()
         return not self._left and not self._transport.unsent
 
     async def wait_flushed(self, limit: int = HIGH_WATER) -> None:

@@ -389,6 +389,10 @@ class Reader:
         while True:
             if self._is_held_by_receiver:
                 await self._receiver_left.park()
+                # By now another receiver may hold it, and so on for each message. Only a tick
+                # tells whether nobody reads any more.
+                if not (self.ended or self._draining or self._is_in_a_hurry):
+                    await self._sleep_for_a_tick()
             elif self.ended:
                 return False
             elif self._draining:
@@ -401,10 +405,13 @@ class Reader:
                 return True
             else:
                 reads = self._reads
-                with trio.move_on_after(TAKEOVER_DELAY):
-                    await self._poke.park()
+                await self._sleep_for_a_tick()
                 if self._reads == reads and not (self.ended or self._is_held_by_receiver):
                     return True
+
+    async def _sleep_for_a_tick(self) -> None:
+        with trio.move_on_after(TAKEOVER_DELAY):
+            await self._poke.park()
 
     @property
     def _is_held_by_receiver(self) -> bool:
