@@ -6,6 +6,7 @@ from examples import demo
 from tests.examples.programs import run_program
 
 
+@pytest.mark.slow
 async def test_the_demo_shows_the_life_of_an_endpoint() -> None:
     output = await run_program("examples/demo.py")
     lines = output.splitlines()
