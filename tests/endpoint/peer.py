@@ -116,7 +116,8 @@ class Peer:
         await self.part()
 
     async def aclose(self) -> None:
-        await trio.aclose_forcefully(self.stream)
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(self.stream)
 
 
 def stream_pair(kind: StreamKind) -> tuple[trio.abc.Stream, trio.abc.Stream]:

@@ -8,6 +8,7 @@ with` raises it, as one plain exception.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -24,6 +25,7 @@ from .options import EndpointOptions
 from .outbox import Outbox
 from .reader import Reader
 from .tls import TLSStream, transport_for
+from .transport import STREAM_ERRORS
 
 
 class Life:
@@ -34,7 +36,6 @@ class Life:
         role: Which end is ours.
         options: How it behaves.
         agreement: What the opening handshake ended in, if it is known.
-        nursery: Where its tasks run.
 
     Attributes:
         scope: The application's cancel scope: cancelled when the peer is given up on, or
@@ -69,7 +70,6 @@ class Life:
         role: Role,
         options: EndpointOptions,
         agreement: Agreement | None,
-        nursery: trio.Nursery,
     ) -> None:
         self.options = options
         self.scope = trio.CancelScope()
@@ -82,7 +82,7 @@ class Life:
         self.log.opened(options.parser)
         self._stream = stream
         self._transport = transport_for(stream)
-        self._nursery = nursery
+        self._nursery: trio.Nursery | None = None
         self._finished = trio.Event()
         self._reader_scope = trio.CancelScope(shield=True)
         self._scopes: list[trio.CancelScope] = []
@@ -108,35 +108,42 @@ class Life:
 
     # -- its tasks ------------------------------------------------------------------------
 
-    def start(self, endpoint: Any, initial_data: BytesLike) -> None:
+    def start(self, nursery: trio.Nursery, endpoint: Any, initial_data: BytesLike) -> None:
         """Start the tasks.
 
         Args:
+            nursery: Where they run.
             endpoint: What handlers of control frames get.
             initial_data: What was already read of the stream.
         """
+        self._nursery = nursery
         self.reader.feed(initial_data)
-        self._nursery.start_soon(self._run_reader, name="trio_wsendpoint reader")
+        nursery.start_soon(self._run_reader, name="trio_wsendpoint reader")
         if self.options.ping_interval != math.inf:
             self._start(self.heartbeat.run, self.options.ping_interval)
         if self.options.control_handlers:
             self._start(self.dispatcher.run, endpoint)
 
     def _start(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
-        self._nursery.start_soon(self._run, task, args, name=task)
+        assert self._nursery is not None
+        scope = trio.CancelScope(shield=True)
+        self._scopes.append(scope)
+        self._nursery.start_soon(self._run, scope, task, args, name=task)
 
     def _start_writer(self) -> None:
         self._start(self.outbox.run_writer)
 
     async def _run(
-        self, task: Callable[..., Awaitable[None]], args: tuple[object, ...]
+        self,
+        scope: trio.CancelScope,
+        task: Callable[..., Awaitable[None]],
+        args: tuple[object, ...],
     ) -> None:
-        with trio.CancelScope(shield=True) as scope:
-            self._scopes.append(scope)
-            try:
+        try:
+            with scope:
                 await task(*args)
-            except Exception as error:
-                self._crash(error)
+        except BaseException as error:
+            self._crash(error)
 
     async def _run_reader(self) -> None:
         try:
@@ -144,10 +151,14 @@ class Life:
                 await self.reader.run()
                 with trio.move_on_after(self.options.close_timeout):
                     await finish_stream(self.connection, self._transport, self.outbox)
-        except Exception as error:
+        except BaseException as error:
+            self._crash(error)
+        try:
+            await self._end()
+        except BaseException as error:
             self._crash(error)
         finally:
-            await self._end()
+            self._finished.set()
 
     async def _end(self) -> None:
         """The reader task is over, and the connection with it: leave nothing waiting."""
@@ -155,10 +166,9 @@ class Life:
         self.outbox.give_up()
         self.reader.end()
         self.heartbeat.end()
-        with trio.CancelScope(shield=True):
-            await trio.aclose_forcefully(self._stream)
         self.log.ended(blamed=self._is_peer_to_blame)
-        self._finished.set()
+        with trio.CancelScope(shield=True), contextlib.suppress(*STREAM_ERRORS):
+            await trio.aclose_forcefully(self._stream)
 
     @property
     def _is_peer_to_blame(self) -> bool:
@@ -192,7 +202,7 @@ class Life:
         self.fail(CloseCode.PROTOCOL_ERROR, reason)
         self.fatal = self.fatal or describe_end(HeartbeatTimeout, self.connection, None)
 
-    def _crash(self, error: Exception) -> None:
+    def _crash(self, error: BaseException) -> None:
         """Code of the application's that we called has failed, or our own."""
         self.fatal = self.fatal or error
         self.scope.cancel()
@@ -213,7 +223,7 @@ class Life:
         try:
             with trio.move_on_after(self.options.close_timeout):
                 await self._finished.wait()
-        except trio.Cancelled:
+        except BaseException:  # cancelled, or interrupted from the keyboard
             await self._wait_finished(self.options.cancel_timeout)
             raise
         await self._wait_finished(0)
@@ -241,11 +251,13 @@ class Life:
 
     async def _wait_finished(self, timeout: float) -> None:
         """Wait for the end for so long, then force it; not to be cancelled."""
-        with trio.move_on_after(timeout, shield=True):
-            await self._finished.wait()
-        self._reader_scope.cancel()
-        with trio.CancelScope(shield=True):
-            await self._finished.wait()
+        try:
+            with trio.move_on_after(timeout, shield=True):
+                await self._finished.wait()
+        finally:
+            self._reader_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await self._finished.wait()
 
     # -- how it ended ---------------------------------------------------------------------
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 import attrs
 import trio
@@ -31,6 +32,9 @@ from .life import Life
 from .options import EndpointKeywords, EndpointOptions, check_seconds, split_keywords
 from .tls import start_tls
 from .transport import READ_SIZE, STREAM_ERRORS
+
+LINGER: Final = 1.0
+"""Seconds that a client whose request is refused has to take the response and to leave."""
 
 
 class HandshakeKeywords(EndpointKeywords, total=False):
@@ -76,10 +80,10 @@ async def run_endpoint(
 ) -> AsyncIterator[Endpoint]:
     """What `open_endpoint`, `accept` and `connect` end in."""
     error: BaseException | None = None
+    life = Life(stream, role, options, agreement)
+    endpoint = Endpoint(life, agreement)
     async with trio.open_nursery() as nursery:
-        life = Life(stream, role, options, agreement, nursery)
-        endpoint = Endpoint(life, agreement)
-        life.start(endpoint, initial_data)
+        life.start(nursery, endpoint, initial_data)
         # The exception is kept out of the nursery, which would wrap it in a group.
         try:
             with life.scope:
@@ -90,8 +94,10 @@ async def run_endpoint(
             await life.leave(error)
         except trio.Cancelled as cancelled:
             error = error or cancelled
+        except BaseException as interruption:
+            error = interruption
         life.stop()
-    if life.fatal is not None and (error is None or isinstance(error, ConnectionClosed)):
+    if life.fatal is not None and _tells_only_of_the_end(error):
         error = life.fatal
     elif life.fatal is not None and not isinstance(life.fatal, ConnectionClosed):
         life.log.dropped(life.fatal)
@@ -100,6 +106,13 @@ async def run_endpoint(
             raise error
     finally:
         del error, life  # or the traceback would hold them in a cycle
+
+
+def _tells_only_of_the_end(error: BaseException | None) -> bool:
+    """Whether what left the body says no more than that the connection has ended."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_tells_only_of_the_end, error.exceptions))
+    return isinstance(error, ConnectionClosed | trio.Cancelled | None)
 
 
 @asynccontextmanager
@@ -133,6 +146,10 @@ async def open_endpoint(
         raise TypeError(f"stream must be a trio.abc.Stream, not {type(stream).__name__}")
     if not isinstance(role, Role):
         raise TypeError(f"role must be a Role, not {role!r}")
+    if not isinstance(agreement, Agreement | None):
+        raise TypeError(f"agreement must be an Agreement, not {agreement!r}")
+    if not isinstance(initial_data, bytes | bytearray | memoryview):
+        raise TypeError(f"initial_data must be bytes-like, not {type(initial_data).__name__}")
     parsed = EndpointOptions(**options)
     async with run_endpoint(stream, role, parsed, agreement, initial_data) as endpoint:
         yield endpoint
@@ -225,7 +242,8 @@ class Acceptor:
 
 
 async def _refuse(stream: trio.abc.Stream, response: Response) -> None:
-    try:
+    # STREAM_ERRORS: the client does not wait to be told.
+    with trio.move_on_after(LINGER), contextlib.suppress(*STREAM_ERRORS):
         await stream.send_all(encode_response(response))
         # Unread bytes would make the close a reset, which may overtake the response.
         if isinstance(stream, trio.abc.HalfCloseableStream):
@@ -233,8 +251,6 @@ async def _refuse(stream: trio.abc.Stream, response: Response) -> None:
             while await stream.receive_some(READ_SIZE):
                 pass
         await stream.aclose()
-    except STREAM_ERRORS:
-        pass  # the client does not wait to be told
 
 
 async def request_endpoint(
