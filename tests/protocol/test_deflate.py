@@ -493,11 +493,25 @@ def test_a_peer_that_takes_9_bits_for_8_is_understood(role: str, library: Any) -
     else:
         offer = ["permessage-deflate; client_max_window_bits=8"]
         _, (codec,) = negotiate(offer, [PermessageDeflate()])
-    sender = library.compressobj(9, library.DEFLATED, -9)
-    text = random.Random(1).randbytes(200) * 9
+    sender = library.compressobj(9, library.DEFLATED, -10)
+    text = random.Random(1).randbytes(400)  # so that the second one looks back 400 bytes
     for _ in range(2):
         payload = sender.compress(text) + sender.flush(library.Z_SYNC_FLUSH)
         assert decode(codec, compressed(payload[:-4])) == text
+    assert len(payload) < 100
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+def test_a_peer_that_is_to_forget_may_not_look_back(role: str) -> None:
+    if role == "client":
+        answer = ["permessage-deflate; server_no_context_takeover"]
+        (codec,) = confirm(answer, [PermessageDeflate()])
+    else:
+        offer = ["permessage-deflate; client_no_context_takeover"]
+        _, (codec,) = negotiate(offer, [PermessageDeflate()])
+    assert decode(codec, compressed(HELLO)) == b"Hello"
+    with pytest.raises(ProtocolError, match="corrupt"):
+        decode(codec, compressed(bytes.fromhex("f2 00 11 00 00")))
 
 
 class CountingLibrary:
@@ -633,6 +647,15 @@ def test_a_message_about_as_long_as_a_chunk_comes_whole(extra: int, end: bytes) 
     payload = zeros(CHUNK + extra) + end
     for _ in range(2):
         assert decode(theirs, compressed(payload)) == bytes(CHUNK + extra)
+
+
+def test_all_that_can_be_read_of_a_piece_is_read_at_once() -> None:
+    payload = zeros(CHUNK + 300)
+    for cut in range(len(payload)):
+        _, theirs = agree()
+        piece = compressed(payload[:cut], fin=False)
+        expected = zlib.decompressobj(-15).decompress(payload[:cut])
+        assert decode(theirs, piece) == expected
 
 
 def test_a_bomb_of_final_blocks_costs_no_more_than_its_size(

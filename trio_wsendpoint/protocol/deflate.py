@@ -32,9 +32,6 @@ RSV1: Final = 0x40
 TAIL: Final = b"\x00\x00\xff\xff"
 """The end of a flushed block, which is not sent (section 7.2.1)."""
 
-EMPTY_BLOCK: Final = b"\x00"
-"""A block of nothing, less the tail (section 7.2.3.6)."""
-
 CHUNK: Final = 2**16
 """Bytes that are inflated at a time."""
 
@@ -234,8 +231,7 @@ class _Deflater:
             return data
         if self._forget:
             self._zlib = None
-        # A flush may make nothing, if it follows another one (section 7.2.3.6).
-        return data[: -len(TAIL)] or EMPTY_BLOCK
+        return data[: -len(TAIL)]
 
 
 class _Inflater:
