@@ -1,0 +1,27 @@
+"""Fixtures that tests of several folders share."""
+
+from __future__ import annotations
+
+import ssl
+
+import attrs
+import pytest
+import trustme
+
+
+@attrs.frozen
+class TLSContexts:
+    """A server's and a client's TLS contexts that fit each other, for `localhost`."""
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+
+
+@pytest.fixture(scope="session")
+def tls_contexts() -> TLSContexts:
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return TLSContexts(server, client)
