@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types cov format clean
+# Extra arguments, such as `make bench ARGS=--quick`.
+ARGS :=
+
+.PHONY: demo test test-pure lint types cov format sanitize compliance fuzz soak bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +19,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+test-pure: $(STAMP)
+	TRIO_WSENDPOINT_PURE=1 $(BIN)/python -m pytest
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -34,6 +40,31 @@ cov: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The C extension's own tests, under AddressSanitizer and UBSan.
+sanitize: $(STAMP)
+	mkdir -p build/sanitize
+	$(CC) -shared -fPIC -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+		$$($(BIN)/python -c 'import sysconfig; print("-I" + sysconfig.get_path("include"))') \
+		trio_wsendpoint/protocol/_speedups.c -o build/sanitize/_speedups.abi3.so
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 SPEEDUPS=build/sanitize/_speedups.abi3.so PYTHONMALLOC=malloc \
+		$(BIN)/python -m tests.fuzz.sanitize
+
+# The Autobahn test suite, for which it needs a Python 2.7.
+compliance: $(STAMP)
+	$(BIN)/python -m tests.compliance.run $(ARGS)
+
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.run --seconds 60 $(ARGS)
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.soak.run --seconds 120 --connections 2000 $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m tests.bench.run $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache

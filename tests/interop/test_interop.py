@@ -66,9 +66,9 @@ def client_setup(transport: str, contexts: TLSContexts, **more: Compression) -> 
 
 
 def extensions(compression: Compression | None) -> list[PermessageDeflate]:
-    return (
-        [] if compression is None else [PermessageDeflate(**attrs.asdict(compression), **more)]
-    )
+    if compression is None:
+        return []
+    return [PermessageDeflate(**attrs.asdict(compression), threshold=0)]
 
 
 @asynccontextmanager
