@@ -277,8 +277,10 @@ def decode_through(
     Raises:
         ProtocolError: a codec cannot decode it, or it is too big.
     """
-    frames = iter((frame,))
-    for codec in reversed(codecs):
+    if not codecs:
+        return iter((frame,))
+    frames = codecs[-1].decode(frame)
+    for codec in codecs[-2::-1]:
         whole = frames if codec.per_message else _join(frames, max_frame_size)
         frames = _decode_all(codec, whole)
     return frames

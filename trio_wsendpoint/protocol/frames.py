@@ -44,6 +44,8 @@ def to_bytes(payload: BytesLike, argument: str = "payload") -> bytes:
     Raises:
         TypeError: it is not bytes-like; names the argument.
     """
+    if type(payload) is bytes:
+        return payload
     if not isinstance(payload, bytes | bytearray | memoryview):
         raise TypeError(f"{argument} must be bytes-like, not {type(payload).__name__}")
     return bytes(payload)

@@ -21,7 +21,7 @@ import attrs
 from .assembly import Assembler
 from .close import CloseCode
 from .errors import ProtocolError
-from .extensions import Codec
+from .extensions import Codec, decode_through
 from .frames import (
     FIN,
     OPCODE_BITS,
@@ -245,7 +245,8 @@ class Inbound:
         if header.masking_key:
             wire = apply_mask(wire, header.masking_key)
         self._offset = end
-        decoded = self._decode(self._as_frame(header, wire, first=True))
+        frame = self._as_frame(header, wire, first=True)
+        decoded = decode_through(self._codecs, frame, self._cut_limit)
         begun = list(islice(decoded, 1))
         if begun and begun[0].fin:
             begun += islice(decoded, 1)
@@ -326,7 +327,8 @@ class Inbound:
             piece, first, self._frame_payload = bytes(self._frame_payload), True, None
         if self._codecs:
             self.assembler.add_wire(piece)
-            self._decoded = self._decode(self._as_frame(header, piece, first))
+            frame = self._as_frame(header, piece, first)
+            self._decoded = decode_through(self._codecs, frame, self._cut_limit)
         else:
             self._deliver(piece, batch)
             if not self._left:
@@ -338,14 +340,6 @@ class Inbound:
         fin = FIN if header.fin and not self._left else 0
         first_byte = header.first_byte & ~FIN | fin if first else fin
         return self._options.parser.build(FrameHeader(first_byte, len(piece), b"", 0), piece)
-
-    def _decode(self, frame: Frame) -> Iterator[Frame]:
-        if len(self._codecs) == 1:
-            return iter(self._codecs[0].decode(frame))
-        frames = iter((frame,))
-        for codec in reversed(self._codecs):
-            frames = _decode_all(codec, frames)
-        return frames
 
     def _deliver_decoded(self, batch: list[Entry]) -> int:
         """Decode one step further, and return how many bytes came of it."""
@@ -390,11 +384,6 @@ class Inbound:
             raise TypeError(f"on_data_frame must return a data frame or None, not {kept!r}")
         self.assembler.note_frame(first_byte, len(kept.payload))
         self.assembler.add(kept.payload, batch)
-
-
-def _decode_all(codec: Codec, frames: Iterator[Frame]) -> Iterator[Frame]:
-    for frame in frames:
-        yield from codec.decode(frame)
 
 
 assert ContinuationFrame.opcode == 0
