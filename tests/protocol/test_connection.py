@@ -48,7 +48,7 @@ from trio_wsendpoint.protocol import (
     create_message,
 )
 from trio_wsendpoint.protocol.connection import check_sendable
-from trio_wsendpoint.protocol.outbound import JOIN_LIMIT
+from trio_wsendpoint.protocol.outbound import JOIN_LIMIT, MAX_PONGS
 
 
 class CellFrame(DataFrame):
@@ -445,13 +445,22 @@ def test_a_ping_is_answered_with_its_payload(role: Role, payload: bytes) -> None
     assert peer.answered_pings == [payload]
 
 
-def test_of_a_flood_of_pings_only_the_latest_is_answered() -> None:
+def test_a_few_pings_are_all_answered_in_order() -> None:
+    server = opened(Role.SERVER)
+    payloads = [b"%d" % i for i in range(MAX_PONGS)]
+    for payload in payloads:
+        server.receive_data(frame(PING, payload, key=KEY))
+    assert frames_of(server) == [PongFrame(payload) for payload in payloads]
+
+
+def test_of_a_flood_of_pings_only_the_latest_are_answered() -> None:
     server = opened(Role.SERVER)
     for i in range(1000):
-        server.receive_data(frame(PING, b"%d" % i, key=KEY) * 2)
-        assert server.size_to_send < 10
-    assert frames_of(server) == [PongFrame(b"999")]
-    assert (server.received.pings, server.sent.pongs) == (2000, 1)
+        server.receive_data(frame(PING, b"%03d" % i, key=KEY))
+        assert server.size_to_send <= MAX_PONGS * 5
+    latest = range(1000 - MAX_PONGS, 1000)
+    assert frames_of(server) == [PongFrame(b"%03d" % i) for i in latest]
+    assert (server.received.pings, server.sent.pongs) == (1000, MAX_PONGS)
     assert taken(server) == b""
 
 

@@ -256,7 +256,7 @@ class Connection:
             # frame for only the most recently processed Ping frame" (sections 5.5.2, 5.5.3)
             self.received.pings += 1
             if self.state is State.OPEN:
-                self._outbound.pong = frame.payload
+                self._outbound.owe_pong(frame.payload)
         elif isinstance(frame, PongFrame):
             self.received.pongs += 1
             self._match_pong(frame.payload)
@@ -422,7 +422,7 @@ class Connection:
         self.state = next_state(self.state, Event.CLOSE)
         self.sent_close_frame = frame
         self.closed_first = self.closed_first or self.role
-        self._outbound.add_pong()
+        self._outbound.add_pongs()
         self._outbound.add_control(frame)
 
 

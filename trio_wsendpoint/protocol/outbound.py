@@ -1,9 +1,9 @@
 """Our half: frames out, encoded, masked and queued until somebody writes them.
 
-Extensions see the data frames, in the order negotiated; control frames go past them. The one
-pong that may be owed is not queued but kept aside: a later ping replaces it, as only the
-latest one need be answered (RFC 6455 section 5.5.3), so that no flood of pings fills a queue
-that nobody empties.
+Extensions see the data frames, in the order negotiated; control frames go past them. Pongs
+that are owed are not queued but kept aside, and only the latest few of them: as only the
+latest ping need be answered (RFC 6455 section 5.5.3), no flood of them fills a queue that
+nobody empties.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from .speedups import build_frame
 
 JOIN_LIMIT: Final = 4096
 """Bytes up to which a payload is copied to join its header in one buffer."""
+
+MAX_PONGS: Final = 16
+"""Pongs that may be owed; of more, the oldest is never sent."""
 
 Trace: TypeAlias = Callable[[int, BytesLike, int], None]
 """Called with each frame that crosses: its first byte, its payload or the beginning of it,
@@ -46,7 +49,7 @@ class Outbound:
 
     Attributes:
         sent: What was queued so far.
-        pong: The payload of the pong that is owed, or None.
+        size: Bytes that `take` would return.
         fragment_type: The kind of the fragmented message that is under way, or None.
         trace: Called with each frame, if it is not None.
     """
@@ -54,11 +57,11 @@ class Outbound:
     __slots__ = (
         "_codecs",
         "_masks",
+        "_pongs",
         "_queue",
-        "_queue_size",
         "fragment_type",
-        "pong",
         "sent",
+        "size",
         "trace",
     )
 
@@ -66,9 +69,9 @@ class Outbound:
         self._masks = masks
         self._codecs = codecs
         self._queue: list[BytesLike] = []
-        self._queue_size = 0
+        self._pongs: list[bytes] = []
+        self.size = 0
         self.sent = Counters()
-        self.pong: bytes | None = None
         self.fragment_type: type[Frame] | None = None
         self.trace: Trace | None = None
 
@@ -76,29 +79,32 @@ class Outbound:
         """Encode data frames with these extensions from here on."""
         self._codecs = codecs
 
-    @property
-    def size(self) -> int:
-        """Bytes that `take` would return."""
-        if self.pong is None:
-            return self._queue_size
-        return self._queue_size + len(self.pong) + (6 if self._masks else 2)
-
     def take(self) -> list[BytesLike]:
         """Take what is queued: buffers to be written in this order, whole."""
-        if self.pong is not None:
+        if self._pongs:
             # In front of the data that waits: the queue only ever holds whole frames.
             waiting, self._queue = self._queue, []
-            self.add_pong()
+            self.add_pongs()
             self._queue += waiting
         queue, self._queue = self._queue, []
-        self._queue_size = 0
+        self.size = 0
         return queue
 
     def clear(self) -> None:
         """Forget what is queued: nothing more can be written."""
         self._queue = []
-        self._queue_size = 0
-        self.pong = None
+        self._pongs = []
+        self.size = 0
+
+    def owe_pong(self, payload: bytes) -> None:
+        """Answer a ping as soon as frames are taken."""
+        self._pongs.append(payload)
+        self.size += self._pong_size(payload)
+        if len(self._pongs) > MAX_PONGS:
+            self.size -= self._pong_size(self._pongs.pop(0))
+
+    def _pong_size(self, payload: bytes) -> int:
+        return len(payload) + (6 if self._masks else 2)
 
     def add_message(self, frame_type: type[Frame], payload: BytesLike, compress: bool) -> None:
         """Queue a whole message.
@@ -136,12 +142,13 @@ class Outbound:
         """Queue a control frame."""
         self._add(frame.first_byte, frame.payload)
 
-    def add_pong(self) -> None:
-        """Queue the pong that is owed, if one is."""
-        if self.pong is not None:
-            pong, self.pong = self.pong, None
+    def add_pongs(self) -> None:
+        """Queue the pongs that are owed."""
+        pongs, self._pongs = self._pongs, []
+        for payload in pongs:
+            self.size -= self._pong_size(payload)
             self.sent.pongs += 1
-            self._add(FIN | Opcode.PONG, pong)
+            self._add(FIN | Opcode.PONG, payload)
 
     def _add_encoded(self, frame: Frame, compress: bool) -> None:
         for codec in self._codecs:
@@ -160,5 +167,5 @@ class Outbound:
             header = encode_header(first_byte, size)
             size += len(header)
             self._queue += (header, payload)
-        self._queue_size += size
+        self.size += size
         self.sent.size += size
