@@ -37,6 +37,7 @@ class Peer:
         self.opposite: trio.abc.Stream | None = None
         self._parser = parser or FrameParser()
         self._buffer = b""
+        self._lock = trio.Lock()
 
     def frame(
         self, opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0
@@ -47,10 +48,11 @@ class Peer:
     async def send(
         self, opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0
     ) -> None:
-        await self.stream.send_all(self.frame(opcode, payload, fin=fin, rsv=rsv))
+        await self.send_raw(self.frame(opcode, payload, fin=fin, rsv=rsv))
 
     async def send_raw(self, data: bytes) -> None:
-        await self.stream.send_all(data)
+        async with self._lock:
+            await self.stream.send_all(data)
 
     async def send_close(self, code: int | None = 1000, reason: str = "") -> None:
         payload = b"" if code is None else code.to_bytes(2, "big") + reason.encode()
@@ -149,7 +151,7 @@ async def open_scripted(
     if wrap is not None and kind == "memory":
         ours = wrap(ours)
     peer.opposite = ours
-    with trio.fail_after(1000):
+    with trio.fail_after(50_000):
         async with open_endpoint(ours, role, **options) as endpoint:
             try:
                 yield endpoint, peer

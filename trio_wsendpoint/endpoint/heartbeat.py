@@ -26,9 +26,10 @@ class _Ping:
 class Heartbeat:
     """Counts pings that nothing came back for.
 
-    Every byte from the peer is a sign of life, and so is every byte that it takes while more
-    wait to be sent: a stream that was blocked moves on only if the other side reads. While
-    it is we who do not read, because the application does not receive, nothing is counted.
+    Every byte from the peer is a sign of life, and so is every byte that it takes of what has
+    waited since the last ping: a stream that was blocked moves on only if the other side
+    reads. While it is we who do not read, because the application does not receive, nothing
+    is counted.
 
     Args:
         max_pings: The count at which the peer is given up on.
@@ -44,6 +45,7 @@ class Heartbeat:
 
     __slots__ = (
         "_connection",
+        "_delivered",
         "_max_pings",
         "_on_timeout",
         "_outbox",
@@ -52,7 +54,6 @@ class Heartbeat:
         "_received",
         "_waiting",
         "_was_blocked",
-        "_written",
         "count",
         "latency",
     )
@@ -70,7 +71,7 @@ class Heartbeat:
         self._reader = reader
         self._outbox = outbox
         self._on_timeout = on_timeout
-        self._received = self._written = 0
+        self._received = self._delivered = 0
         self._was_blocked = False
         self._waiting: dict[bytes, _Ping] = {}
         # Of our own, the oldest is forgotten in time: a peer may live and never answer one.
@@ -104,11 +105,11 @@ class Heartbeat:
         self._send(payload, None)
 
     def _saw_life(self) -> bool:
-        received, written = self._connection.received.size, self._outbox.written
-        moved_on = self._was_blocked and written != self._written
+        received, delivered = self._connection.received.size, self._outbox.delivered
+        moved_on = self._was_blocked and delivered > self._delivered
         alive = received != self._received or moved_on or self._reader.paused
-        self._received, self._written = received, written
-        self._was_blocked = self._outbox.size > 0
+        self._received, self._delivered = received, delivered
+        self._was_blocked = self._outbox.blocked
         return alive
 
     def _forget_oldest(self) -> None:

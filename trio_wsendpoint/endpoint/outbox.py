@@ -81,6 +81,16 @@ class Outbox:
         return self._left + self._connection.size_to_send + self._transport.unsent
 
     @property
+    def blocked(self) -> bool:
+        """Whether anything waits that the peer has not taken."""
+        return self.size > 0 or self._transport.in_flight > 0
+
+    @property
+    def delivered(self) -> int:
+        """Bytes that the peer has taken, so far as can be seen from here."""
+        return self.written - self._transport.in_flight
+
+    @property
     def full(self) -> bool:
         """Whether a sender has to wait."""
         return self.size > HIGH_WATER and not self.broken

@@ -7,7 +7,9 @@ for what is left. Any other stream goes through `receive_some` and `send_all`.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Final
@@ -15,6 +17,10 @@ from typing import Final
 import trio
 
 from ..protocol import BytesLike
+
+with contextlib.suppress(ImportError):  # where they are missing, so is `os.readv`
+    import fcntl
+    import termios
 
 READ_SIZE: Final = 2**16
 """Bytes that one read takes at most."""
@@ -39,6 +45,11 @@ class StreamTransport:
     @property
     def unsent(self) -> int:
         """Bytes that it has taken but the socket below it has not."""
+        return 0
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes that the system has taken and the peer's has not, as far as that is known."""
         return 0
 
     async def read(self) -> BytesLike:
@@ -84,6 +95,15 @@ class NonblockingTransport(StreamTransport):
     def __init__(self, stream: trio.abc.Stream, socket_stream: trio.SocketStream) -> None:
         super().__init__(stream)
         self._socket = socket_stream.socket
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes that the system has taken and the peer's has not, as far as that is known."""
+        try:
+            answer = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
+        except (OSError, ValueError):
+            return 0  # not every system tells, and no socket once it is closed
+        return int.from_bytes(answer, sys.byteorder)
 
     def read_nowait(self) -> BytesLike | None:
         """Read what is there: empty at the end of the stream, None if it would block.
