@@ -7,6 +7,11 @@ import ssl
 import attrs
 import pytest
 import trustme
+from hypothesis import settings
+
+# No test depends on speed.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @attrs.frozen

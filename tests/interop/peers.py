@@ -197,6 +197,9 @@ async def _aiohttp_talk(url: str, messages: Messages, setup: Setup) -> list[str 
         pong = await connection.receive()
         assert (pong.type, pong.data) == (aiohttp.WSMsgType.PONG, b"there?")
         await connection.close(code=CLIENT_CLOSE[0], message=CLIENT_CLOSE[1].encode())
+    # aiohttp leaves its transports to be closed by the loop, which is about to end.
+    for _ in range(10):
+        await asyncio.sleep(0)
     return replies
 
 
