@@ -143,7 +143,8 @@ class EndpointOptions:
         """The codecs where no opening handshake was seen: as if both sides wanted the same."""
         codecs = []
         for extension in self.extensions:
-            accepted = extension.accept(extension.offers()[0])
+            offers = extension.offers()
+            accepted = extension.accept(offers[0]) if offers else None
             if accepted is None:
                 raise ValueError(f"extensions: {extension!r} does not accept its own offer")
             answer, codec = accepted
