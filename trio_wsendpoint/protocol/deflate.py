@@ -100,7 +100,7 @@ class PermessageDeflate(Extension):
         default=MAX_BITS, validator=_is_bits_or_none
     )
     level: int = attrs.field(default=1, validator=_check_range(0, 9))
-    memory_level: int = attrs.field(default=8, validator=_check_range(1, 9))
+    memory_level: int = attrs.field(default=5, validator=_check_range(1, 9))
     threshold: int = attrs.field(default=128, validator=_check_range(0, 2**62))
 
     def offers(self) -> list[Parameters]:
