@@ -37,6 +37,7 @@ class Outbox:
             written at once.
         written: Bytes that the stream has taken.
         broken: Whether the stream can no longer be written.
+        full: Whether a sender has to wait: more than `HIGH_WATER` bytes wait already.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Outbox:
         "_waiting",
         "_work",
         "broken",
+        "full",
         "gathering",
         "written",
     )
@@ -73,6 +75,7 @@ class Outbox:
         self._waiting: set[trio.lowlevel.Task] = set()
         self.gathering = False
         self.broken = False
+        self.full = False
         self.written = 0
 
     @property
@@ -90,11 +93,6 @@ class Outbox:
         """Bytes that the peer has taken, so far as can be seen from here."""
         return self.written - self._transport.in_flight
 
-    @property
-    def full(self) -> bool:
-        """Whether a sender has to wait."""
-        return self.size > HIGH_WATER and not self.broken
-
     def flush(self, *, gather: bool = False) -> None:
         """Write what the connection has queued: now, as far as it goes, and soon the rest.
 
@@ -104,10 +102,10 @@ class Outbox:
         waiting = self.size
         if self.broken or not waiting:
             return
-        waits = gather and self.gathering and waiting <= HIGH_WATER
-        if not waits and not self._left and self._write_nowait():
-            return
-        self._wake_writer()
+        gathers = gather and self.gathering and waiting <= HIGH_WATER
+        if gathers or self._left or not self._write_nowait():
+            self.full = self.size > HIGH_WATER and not self.broken
+            self._wake_writer()
 
     def _write_nowait(self) -> bool:
         """Write what goes without waiting; says whether that is all."""
@@ -168,6 +166,7 @@ class Outbox:
         if self.broken:
             return
         self.broken = True
+        self.full = False
         self._buffers.clear()
         self._left = 0
         self._on_broken()
@@ -184,7 +183,9 @@ class Outbox:
         self._left -= count
         if not self._left:
             self._buffers.clear()
+            self.full = self._connection.size_to_send > HIGH_WATER
             return
+        self.full = self.size > HIGH_WATER
         done = 0
         while count >= len(self._buffers[done]):
             count -= len(self._buffers[done])
@@ -197,7 +198,7 @@ class Outbox:
         if not self._started:
             self._started = True
             self._start_writer()
-        else:
+        elif self._work:
             self._work.unpark()
 
     async def run_writer(self) -> None:
@@ -207,6 +208,8 @@ class Outbox:
                 await self._work.park()
                 continue
             if not self._left:
+                if self._write_nowait():
+                    continue
                 self._take()
             try:
                 self._advance(await self._transport.write_some(self._buffers))
