@@ -40,6 +40,7 @@ from trio_wsendpoint.protocol import (
 )
 from trio_wsendpoint.protocol.deflate import CHUNK, TAIL
 from trio_wsendpoint.protocol.extensions import confirm, format_offers, negotiate
+from trio_wsendpoint.protocol.inbound import MAX_DECODED
 
 LIBRARIES = [name for name in ("zlib", "zlib_ng.zlib_ng") if find_spec(name.partition(".")[0])]
 FLAGS = ["server_no_context_takeover", "client_no_context_takeover"]
@@ -261,6 +262,26 @@ def test_a_bomb_can_be_streamed(watched: WatchedZlib) -> None:
         batch = connection.receive_data(b"")
     assert size == 10**6
     assert connection.failure is None
+
+
+def test_whole_messages_are_inflated_into_batches_of_bounded_size() -> None:
+    client, server = pair()
+    message = bytes(50_000)
+    for _ in range(20):
+        client.send_message(message)
+    batch = server.receive_data(taken(client))
+    assert MAX_DECODED <= sum(map(len, payloads(batch))) < MAX_DECODED + len(message)
+    assert server.pending
+    batch += feed(server, b"")
+    assert payloads(batch) == [message] * 20
+
+
+def test_a_frame_far_too_big_is_refused_uninflated(watched: WatchedZlib) -> None:
+    connection = server_for(max_message_size=1000)
+    payload = compressed(random.Random(1).randbytes(5000))
+    connection.receive_data(frame_for(connection, BINARY, payload, rsv=RSV1))
+    assert_failed(connection, 1009)
+    assert watched.decompressors == []
 
 
 def test_data_that_inflates_to_nothing_does_not_go_on_for_ever() -> None:
