@@ -370,6 +370,20 @@ async def test_reading_pauses_when_the_look_ahead_is_full_and_goes_on_after_rece
     assert endpoint.statistics().received.messages == 200
 
 
+@on_both_streams
+async def test_reading_goes_on_once_a_message_as_large_as_the_look_ahead_was_received(
+    kind: StreamKind, autojump_clock: MockClock
+) -> None:
+    async with open_scripted(kind=kind) as (endpoint, peer), trio.open_nursery() as nursery:
+        await takeover()
+        nursery.start_soon(peer.send, BINARY, bytes(reader.LOOK_AHEAD))
+        await takeover()
+        await endpoint.receive()
+        await peer.send(PING)
+        await peer.expect(PONG)
+        assert endpoint.statistics().received.waiting == 0
+
+
 async def test_back_pressure_reaches_the_peer(autojump_clock: MockClock) -> None:
     async with open_scripted(kind="socket") as (endpoint, peer):
         with trio.move_on_after(10) as scope:

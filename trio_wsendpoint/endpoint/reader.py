@@ -159,14 +159,18 @@ class Reader:
             return None
         entry = batch.pop()
         if not batch:
-            self._outbox.gathering = False
+            self._release_batch()
         return entry
 
     def next_message_nowait(self) -> str | bytes | Message | None:
         """Take the next whole message of the batch that is being consumed, if there is one."""
-        if not self._batch or isinstance(self._batch[-1], Piece):
+        batch = self._batch
+        if not batch or isinstance(batch[-1], Piece):
             return None
-        return self.next_nowait()  # type: ignore[return-value]
+        message = batch.pop()
+        if not batch:
+            self._release_batch()
+        return message  # type: ignore[return-value]
 
     async def next_entry(self, *, whole: bool) -> Entry | None:
         """Wait for the next entry; one task at a time.
@@ -262,8 +266,7 @@ class Reader:
         self.wake()
 
     def _load_nowait(self) -> bool:
-        """Let go of the batch that was consumed; take one from the channel, if any is there."""
-        self._release_batch()
+        """Take a batch from the channel, if any is there."""
         try:
             batch, size = self._from_reader.receive_nowait()
         except (trio.WouldBlock, trio.EndOfChannel):
@@ -278,6 +281,7 @@ class Reader:
 
     def _release_batch(self) -> None:
         """The batch has been consumed, and makes room for others."""
+        self._outbox.gathering = False
         if self._batch_size:
             self._size -= self._batch_size
             self._batch_size = 0
@@ -456,8 +460,8 @@ class Reader:
         self._pieces.clear()
         while self._load_nowait():
             self._batch.clear()
-        self._outbox.gathering = False
-        self._size = self._batch_size = 0
+        self._release_batch()
+        self._size = 0
 
     def end(self) -> None:
         """No more messages will come: whoever waits for some is woken."""

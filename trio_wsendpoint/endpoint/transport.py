@@ -118,7 +118,13 @@ class NonblockingTransport(StreamTransport):
 
     async def wait_readable(self) -> None:
         """Wait until there is something to read, or the end of the stream."""
-        await trio.lowlevel.wait_readable(self._socket)
+        await trio.lowlevel.wait_readable(self._open_fd())
+
+    def _open_fd(self) -> int:
+        fd = self._socket.fileno()
+        if fd < 0:
+            raise trio.ClosedResourceError("the socket was closed")
+        return fd
 
     def interrupt(self) -> None:
         """Have whoever waits in `wait_readable` raise `trio.ClosedResourceError`.
@@ -138,7 +144,7 @@ class NonblockingTransport(StreamTransport):
     async def write_some(self, buffers: Sequence[BytesLike]) -> int:
         """Wait until the stream takes bytes, and write what it takes."""
         try:
-            await trio.lowlevel.wait_writable(self._socket)
+            await trio.lowlevel.wait_writable(self._open_fd())
         except trio.ClosedResourceError:
             if self._socket.fileno() < 0:
                 raise
