@@ -131,7 +131,8 @@ class Endpoint(trio.abc.Channel[str | bytes]):
 
     async def __anext__(self) -> str | bytes:
         try:
-            return await self.receive()
+            message = await self._receive()
+            return message.payload if isinstance(message, Message) else message
         except ConnectionClosedOK:
             if self._life.options.raise_on_close:
                 raise
