@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
+import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_wsendpoint
+from tests.conftest import TLSContexts
 from tests.endpoint.checkpoints import (
     FILLER,
     KINDS,
@@ -40,6 +43,7 @@ from trio_wsendpoint import (
     serve_listeners,
 )
 from trio_wsendpoint.endpoint.reader import TAKEOVER_DELAY
+from trio_wsendpoint.endpoint.tls import TLSStream, start_tls
 from trio_wsendpoint.protocol import (
     ClientHandshake,
     DataFrame,
@@ -286,7 +290,7 @@ async def prepare_receiving(
         assert await world.endpoint.receive() == "early"
         return [], taken
     if arrival == "arriving at the reader task":
-        await trio.sleep(2 * TAKEOVER_DELAY)
+        await pass_the_role()
     if arrival == "behind another":
 
         async def receive() -> None:
@@ -598,6 +602,12 @@ def test_every_row_of_the_page_is_tried() -> None:
     assert set(read_page()) == set(SCENES) | set(SERVICES)
 
 
+WAYS: tuple[tuple[Kind, Moment], ...] = (
+    *itertools.product(KINDS, (Moment.BLOCKED, Moment.RESUMED)),
+    ("socket", Moment.ANY_STEP),
+)
+
+
 def assert_as_the_page_says(method: str, seen: set[Seen]) -> None:
     row = read_page()[method]
     assert {each.effect for each in seen if each.raised} == row.raised
@@ -611,22 +621,105 @@ async def test_cancelled_at_any_checkpoint_a_method_does_what_the_page_says(
 ) -> None:
     seen: set[Seen] = set()
     for number, scene in enumerate(SCENES[method]):
-        for kind in KINDS:
-            for moment in (Moment.BLOCKED, Moment.RESUMED):
+        for kind, moment in WAYS:
 
-                async def play(
-                    canceller: Canceller, scene: Scene = scene, kind: Kind = kind
-                ) -> None:
-                    found = await scene(kind, canceller)
-                    assert found.raised or not canceller.is_first, "it is a cancellation point"
-                    seen.add(found)
+            async def play(
+                canceller: Canceller, scene: Scene = scene, kind: Kind = kind
+            ) -> None:
+                found = await scene(kind, canceller)
+                assert found.raised or not canceller.is_first, "it is a cancellation point"
+                seen.add(found)
 
-                try:
-                    await at_every_checkpoint(moment, play)
-                except BaseException as error:
-                    error.add_note(f"in scene {number} of {method}, {kind} streams")
-                    raise
+            try:
+                await at_every_checkpoint(moment, play)
+            except BaseException as error:
+                error.add_note(f"in scene {number} of {method}, {kind} streams")
+                raise
     assert_as_the_page_says(method, seen)
+
+
+# -- the role of reading, and its hand-overs ----------------------------------------------
+
+Reading = Literal["in place", "reader task", "two receivers"]
+READINGS: tuple[Reading, ...] = ("in place", "reader task", "two receivers")
+
+
+@pytest.mark.parametrize("moment", Moment)
+@pytest.mark.parametrize("reading", READINGS)
+async def test_cancelled_while_the_role_of_reading_changes_hands_nothing_is_lost_or_delayed(
+    reading: Reading, moment: Moment, autojump_clock: MockClock
+) -> None:
+    texts = ["one", "two", "three"]
+
+    async def play(canceller: Canceller) -> None:
+        async with open_world("socket") as world:
+            await world.read()
+            got: list[object] = []
+
+            async def receive_twice() -> None:
+                got.append(await world.endpoint.receive())
+                got.append(await world.endpoint.receive())
+
+            async def operate() -> None:
+                async with trio.open_nursery() as nursery:
+                    for _ in range(1 + (reading == "two receivers")):
+                        nursery.start_soon(receive_twice)
+
+            if reading == "reader task":
+                await pass_the_role()
+            one, two, three, four = map(world.peer.encode, [*texts, "four"])
+            await canceller.run(
+                operate if reading == "two receivers" else receive_twice,
+                world.peer.sends(one),
+                world.peer.sends(encode_ping(world.peer) + two[:1]),
+                world.peer.sends(two[1:]),
+                pass_the_role,
+                world.peer.sends(three + four),
+            )
+            await world.peer.send(encode_ping(world.peer))
+            await pass_the_role()
+            assert world.peer.connection.received.pongs == 2, "with nobody receiving"
+            assert sorted(map(str, got)) == sorted([*texts, "four"][: len(got)])
+            assert await collect(world) == [*texts, "four"][len(got) :]
+
+    await at_every_checkpoint(moment, play)
+
+
+async def pass_the_role() -> None:
+    """Let the reader task take the role over, if nobody holds it."""
+    await trio.sleep(4 * TAKEOVER_DELAY)
+
+
+def encode_ping(peer: ParsingPeer) -> bytes:
+    peer.connection.send_ping(os.urandom(4))
+    return b"".join(peer.connection.data_to_send())
+
+
+@pytest.mark.parametrize("moment", [Moment.BLOCKED, Moment.RESUMED])
+async def test_cancelled_as_it_first_looks_into_tls_receive_loses_nothing(
+    moment: Moment, tls_contexts: TLSContexts, autojump_clock: MockClock
+) -> None:
+    async def play(canceller: Canceller) -> None:
+        ours, theirs = make_streams("socket")
+        async with theirs, trio.open_nursery() as nursery:
+            tls = trio.SSLStream(
+                theirs, tls_contexts.server, server_side=True, https_compatible=True
+            )
+            nursery.start_soon(tls.do_handshake)
+            stream = await start_tls(ours, tls_contexts.client, "localhost")
+            await wait_all_tasks_blocked()
+            peer = ParsingPeer(tls, Role.SERVER)
+            await peer.send(peer.encode("early"))
+            # What was read with the end of the opening handshake may already wait inside TLS.
+            assert isinstance(stream, TLSStream)
+            await stream._read_more()
+            async with open_endpoint(stream, Role.CLIENT) as endpoint:
+                outcome = await canceller.run(endpoint.receive)
+                if outcome.raised:
+                    assert await endpoint.receive() == "early"
+                nursery.start_soon(peer.run)
+
+    await at_every_checkpoint(moment, play)
 
 
 # -- services, over the network -----------------------------------------------------------

@@ -256,6 +256,15 @@ class TLSTransport(NonblockingTransport):
     def __init__(self, stream: TLSStream) -> None:
         super().__init__(stream, stream.transport_stream)
         self._tls_stream = stream
+        self._is_fresh = True
+
+    async def wait_readable(self) -> None:
+        """Wait until there is something to read, or the end of the stream."""
+        if self._is_fresh:  # what came with the opening handshake may already wait inside TLS
+            await trio.lowlevel.checkpoint()
+            self._is_fresh = False  # and not before: cancelled, nobody has looked
+        else:
+            await super().wait_readable()
 
     @property
     def unsent(self) -> int:
