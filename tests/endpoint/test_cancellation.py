@@ -638,6 +638,41 @@ async def test_cancelled_at_any_checkpoint_a_method_does_what_the_page_says(
     assert_as_the_page_says(method, seen)
 
 
+@pytest.mark.parametrize("first", ["a part ", ""])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_left_while_another_task_is_sending_on_it_a_send_stream_sends_no_half_message(
+    first: str, kind: Kind, autojump_clock: MockClock
+) -> None:
+    errors: list[Exception] = []
+
+    async def send_chunk(stream: SendStream) -> None:
+        try:
+            await stream.send("late")
+        except trio.ClosedResourceError as error:
+            errors.append(error)
+
+    async with open_world(kind) as world:
+
+        async def leave_while_sending() -> None:
+            async with world.endpoint.open_send_stream("text") as stream:
+                if first:
+                    await stream.send(first)
+                with trio.move_on_after(1):  # until the outbox is full
+                    while True:
+                        await world.endpoint.pong(bytes(125))
+                world.nursery.start_soon(send_chunk, stream)
+                await wait_all_tasks_blocked()
+
+        with pytest.raises(trio.BusyResourceError):
+            await leave_while_sending()
+        await world.read()
+        await wait_all_tasks_blocked()
+        assert len(errors) == 1
+        assert await state_of(world) == ("closed with 1011" if first else "usable")
+    assert world.peer.messages == []
+    world.peer.frames()
+
+
 # -- the role of reading, and its hand-overs ----------------------------------------------
 
 Reading = Literal["in place", "reader task", "two receivers"]

@@ -230,6 +230,8 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         Raises:
             TypeError, ValueError: `kind` is none of these.
             ConnectionClosedError, trio.ClosedResourceError: as `send`.
+            trio.BusyResourceError: on leaving, another task is still sending on the stream,
+                and the message cannot be finished.
         """
         frame_type = _data_frame_type(kind)
         await trio.lowlevel.checkpoint_if_cancelled()

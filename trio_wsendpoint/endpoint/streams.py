@@ -97,13 +97,13 @@ class SendStream:
             trio.BusyResourceError: another task is sending on this stream.
         """
         with self._one_at_a_time:
-            if self._closed:
-                raise trio.ClosedResourceError("the stream was left")
+            self._check_not_left()
             before = self._decoder.getstate() if self._decoder else (b"", 0)
             payload = self._to_payload(chunk)
             try:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 await self._outbox.wait_for_room()
+                self._check_not_left()
                 self._send(payload, final=False)
             except BaseException:
                 if self._decoder:
@@ -111,6 +111,10 @@ class SendStream:
                 raise
             await self._outbox.wait_flushed()
             await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _check_not_left(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("the stream was left")
 
     def _to_payload(self, chunk: str | BytesLike) -> bytes:
         if isinstance(chunk, str) and self._decoder:
@@ -138,9 +142,15 @@ class SendStream:
         self._outbox.flush(gather=True)
 
     def finish(self) -> None:
-        """Send the final fragment."""
-        self._check_text(b"", final=True)
-        self._send(b"", final=True)
+        """Send the final fragment.
+
+        Raises:
+            ValueError: text ends in the middle of a character.
+            trio.BusyResourceError: another task is still sending its part.
+        """
+        with self._one_at_a_time:
+            self._check_text(b"", final=True)
+            self._send(b"", final=True)
 
     def close(self) -> None:
         """Take no more chunks."""
