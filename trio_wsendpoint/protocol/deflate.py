@@ -6,6 +6,7 @@ deflates several times as fast, and with the standard library's zlib otherwise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, ClassVar, Final
@@ -15,7 +16,7 @@ import attrs
 from .close import CloseCode
 from .errors import HandshakeError, ProtocolError
 from .extensions import Codec, Extension, Parameters
-from .frames import ContinuationFrame, Frame, Opcode
+from .frames import FIN, ContinuationFrame, Frame, Opcode
 
 
 def find_zlib() -> Any:
@@ -237,45 +238,61 @@ class _Deflater:
 class _Inflater:
     """Decompresses, a chunk at a time; its state is made when it is first needed."""
 
-    __slots__ = ("_at_start", "_bits", "_forget", "_zlib")
+    __slots__ = (
+        "_at_start",
+        "_bits",
+        "_data",
+        "_final",
+        "_forget",
+        "_offset",
+        "_size",
+        "_step",
+        "_zlib",
+    )
 
     def __init__(self, bits: int, forget: bool) -> None:
         self._bits = bits
         self._forget = forget
         self._zlib: Any = None
         self._at_start = True  # of a message, or behind a final block
+        self.feed(b"", final=False)
 
-    def inflate(self, data: bytes, final: bool) -> Iterator[tuple[bytes, bool]]:
-        """Yield what comes of the data in chunks, each with whether it is the last."""
-        size = len(data)
-        if final:
-            data += TAIL
-        offset, step, last = 0, CHUNK, False
-        while not last:
-            chunk = b""
-            if self._at_start and offset == size:
-                offset = len(data)  # there is no block whose tail it might be
+    def feed(self, data: bytes, final: bool) -> None:
+        """Give it a part of a message; `take` all that comes of it before the next part."""
+        self._data = data + TAIL if final else data
+        self._size = len(data)
+        self._final = final
+        self._offset = 0
+        self._step = CHUNK
+
+    def take(self) -> tuple[bytes, bool]:
+        """Inflate the next chunk; returns it, and whether it is the last.
+
+        Raises:
+            ProtocolError: the data is corrupt.
+        """
+        chunk, last = b"", False
+        while not chunk and not last:
+            if self._at_start and self._offset == self._size:
+                self._offset = len(self._data)  # there is no block whose tail it might be
             else:
-                chunk, taken = self._step(data[offset : offset + step])
-                offset += taken
-                if self._at_start:
-                    step = SMALL_STEP  # as zlib copies what it leaves
+                chunk = self._inflate()
             # zlib may have kept back more of what filled a chunk.
-            last = offset == len(data) and len(chunk) < CHUNK
-            if last and final:
-                self._at_start = True
-                if self._forget:
-                    self._zlib = None
-            if chunk or last:
-                yield chunk, last
+            last = self._offset == len(self._data) and len(chunk) < CHUNK
+        if last:
+            self._data = b""
+            self._at_start |= self._final
+            if self._final and self._forget:
+                self._zlib = None
+        return chunk, last
 
-    def _step(self, given: bytes) -> tuple[bytes, int]:
-        """Inflate at most a chunk, and tell how many of the given bytes it took."""
+    def _inflate(self) -> bytes:
         if self._zlib is None:
             self._zlib = zlib.decompressobj(-self._bits)
         inflater = self._zlib
+        given = self._data[self._offset : self._offset + self._step]
         try:
-            chunk = inflater.decompress(given, CHUNK)
+            chunk: bytes = inflater.decompress(given, CHUNK)
         except zlib.error:
             raise ProtocolError(
                 "compressed data that is corrupt", CloseCode.INVALID_DATA
@@ -283,10 +300,13 @@ class _Inflater:
         # A block with "BFINAL" set ends the stream, but not the message: what follows it is
         # another stream (section 7.2.3.5).
         self._at_start = inflater.eof
+        left = inflater.unconsumed_tail
         if inflater.eof:
+            left = inflater.unused_data
+            self._step = SMALL_STEP  # as zlib copies what it leaves
             self._zlib = None
-            return chunk, len(given) - len(inflater.unused_data)
-        return chunk, len(given) - len(inflater.unconsumed_tail)
+        self._offset += len(given) - len(left)
+        return chunk
 
 
 class DeflateCodec(Codec):
@@ -301,7 +321,14 @@ class DeflateCodec(Codec):
     rsv = RSV1
     per_message = True
 
-    __slots__ = ("_deflater", "_deflating", "_inflater", "_inflating", "_threshold")
+    __slots__ = (
+        "_begun",
+        "_deflater",
+        "_deflating",
+        "_inflater",
+        "_inflating",
+        "_threshold",
+    )
 
     def __init__(self, deflater: _Deflater, inflater: _Inflater, threshold: int | None) -> None:
         self._deflater = deflater
@@ -309,19 +336,30 @@ class DeflateCodec(Codec):
         self._threshold = threshold
         self._deflating = False
         self._inflating = False
+        self._begun: bytes | None = None
 
     def encode(self, frame: Frame, *, compress: bool = True) -> Frame:
         """Compress a frame, if its message is to be: its first frame decides."""
         first = frame.opcode != Opcode.CONTINUATION
         if first:
-            worth_it = self._threshold is not None and (
-                not frame.fin or len(frame.payload) >= self._threshold
-            )
-            self._deflating = compress and worth_it
+            size = len(frame.payload) if frame.fin else math.inf
+            self._deflating = compress and self._is_worth_it(size)
         if not self._deflating:
             return frame
         payload = self._deflater.deflate(frame.payload, frame.fin)
         return type(frame)(payload, fin=frame.fin, rsv1=first, rsv2=frame.rsv2, rsv3=frame.rsv3)
+
+    def encode_message(
+        self, frame_type: type[Frame], payload: bytes, compress: bool
+    ) -> tuple[int, bytes]:
+        """Compress a whole message."""
+        first_byte = FIN | frame_type.opcode
+        if not compress or not self._is_worth_it(len(payload)):
+            return first_byte, payload
+        return first_byte | RSV1, self._deflater.deflate(payload, final=True)
+
+    def _is_worth_it(self, size: float) -> bool:
+        return self._threshold is not None and size >= self._threshold
 
     def decode(self, frame: Frame) -> Iterator[Frame]:
         """Decompress a frame, if its message is compressed.
@@ -341,7 +379,27 @@ class DeflateCodec(Codec):
         return self._inflate(frame) if self._inflating else iter((frame,))
 
     def _inflate(self, frame: Frame) -> Iterator[Frame]:
-        kind, rsv2, rsv3 = type(frame), frame.rsv2, frame.rsv3
-        for chunk, last in self._inflater.inflate(frame.payload, frame.fin):
-            yield kind(chunk, fin=last and frame.fin, rsv2=rsv2, rsv3=rsv3)
-            kind, rsv2, rsv3 = ContinuationFrame, False, False
+        begun, last = self._begun, False
+        self._begun = None
+        if begun is None:
+            self._inflater.feed(frame.payload, frame.fin)
+            begun, last = self._inflater.take()
+        yield type(frame)(begun, fin=last and frame.fin, rsv2=frame.rsv2, rsv3=frame.rsv3)
+        while not last:
+            chunk, last = self._inflater.take()
+            yield ContinuationFrame(chunk, fin=last and frame.fin)
+
+    def decode_message(self, first_byte: int, payload: bytes) -> bytes | None:
+        """Decompress a whole message, if it takes no more than one chunk.
+
+        Raises:
+            ProtocolError: the data is corrupt.
+        """
+        if not first_byte & RSV1:
+            return payload
+        self._inflater.feed(payload, final=True)
+        chunk, last = self._inflater.take()
+        if last:
+            return chunk
+        self._begun = chunk  # where `decode` goes on
+        return None

@@ -58,6 +58,34 @@ class Codec:
         """
         yield frame
 
+    # The quick ways for whole messages, which most are; one may do without them.
+
+    def encode_message(
+        self, frame_type: type[Frame], payload: bytes, compress: bool
+    ) -> tuple[int, bytes]:
+        """Transform a whole message on its way out, as `encode` does its one frame.
+
+        Returns:
+            The first byte of the frame (fin, reserved bits, opcode), and its payload.
+        """
+        frame = self.encode(frame_type(payload), compress=compress)
+        return frame.first_byte, frame.payload
+
+    def decode_message(self, first_byte: int, payload: bytes) -> bytes | None:  # noqa: ARG002
+        """Transform a whole message that came in one frame, if that is done in one go.
+
+        Args:
+            first_byte: The frame's: fin, reserved bits, opcode.
+            payload: The frame's.
+
+        Returns:
+            The message's payload; None to be asked for the same by `decode` instead.
+
+        Raises:
+            ProtocolError: as for `decode`.
+        """
+        return None
+
 
 class Extension(ABC):
     """An extension as the application asks for it; it holds no state of a connection.

@@ -13,7 +13,6 @@ so that no frame is waited for whole, unless a hook or an extension must see it 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain, islice
 from typing import Final, cast
 
 import attrs
@@ -110,7 +109,6 @@ class Inbound:
         "_frame_payload",
         "_header",
         "_hook_payload",
-        "_hookless",
         "_key",
         "_left",
         "_masked",
@@ -118,6 +116,7 @@ class Inbound:
         "_on_control",
         "_options",
         "_plain",
+        "_quick_codec",
         "_rsv",
         "_whole_frames",
         "assembler",
@@ -137,8 +136,9 @@ class Inbound:
         self._codecs = codecs
         self._on_control = on_control
         self._rsv = sum(codec.rsv for codec in codecs)
-        self._hookless = options.on_data_frame is None
-        self._plain = self._hookless and not codecs
+        hookless = options.on_data_frame is None
+        self._plain = hookless and not codecs
+        self._quick_codec = codecs[0] if hookless and len(codecs) == 1 else None
         self._whole_frames = not all(codec.per_message for codec in codecs)
         limit = options.max_message_size
         self._cut_limit = 1 << 62 if limit is None else limit
@@ -146,7 +146,7 @@ class Inbound:
             options.parser,
             limit,
             options.hold_oversize,
-            keep_wire=self._hookless and not self._plain,
+            keep_wire=hookless and bool(codecs),
         )
         self._buffer: BytesLike = b""
         self._offset = 0
@@ -212,19 +212,19 @@ class Inbound:
                         self._offset = cut_messages(
                             self._buffer, self._offset, self._masked, self._cut_limit, batch
                         )
-                    elif self._hookless:
-                        taken = self._take_message(batch)
+                    elif self._quick_codec is not None:
+                        taken = self._take_message(self._quick_codec, batch)
                         if taken is not None:
                             room -= taken
                             continue
                 if not self._begin_frame():
                     return
 
-    def _take_message(self, batch: list[Entry]) -> int | None:
-        """Take a whole message of one frame that decodes to one, which most messages are.
+    def _take_message(self, codec: Codec, batch: list[Entry]) -> int | None:
+        """Take a whole message of one frame and decode it in one go, as most can be.
 
-        It does no more than the slow way does, but at half the cost. Whatever else it finds,
-        it leaves to that, as if nothing had happened.
+        It does no more than the slow way does, but at a fraction of the cost. Whatever else
+        it finds, it leaves to that, as if nothing had happened.
 
         Returns:
             How many bytes were decoded; None if there is no whole frame of a message.
@@ -245,20 +245,18 @@ class Inbound:
         if header.masking_key:
             wire = apply_mask(wire, header.masking_key)
         self._offset = end
-        frame = self._as_frame(header, wire, first=True)
-        decoded = decode_through(self._codecs, frame, self._cut_limit)
-        begun = list(islice(decoded, 1))
-        if begun and begun[0].fin:
-            begun += islice(decoded, 1)
-        if len(begun) == 1 and begun[0].fin:
-            payload = begun[0].payload
-            if self.assembler.add_message(header, wire, payload, batch):
-                return len(payload)
+        payload = codec.decode_message(header.first_byte, wire)
+        if payload is None:
+            decoded = codec.decode(self._as_frame(header, wire, first=True))
+        elif self.assembler.add_message(header, wire, payload, batch):
+            return len(payload)
+        else:
+            decoded = iter((ContinuationFrame(payload),))
         self.assembler.begin_frame(header)
         self.assembler.note_frame(header.first_byte, header.length)
         self.assembler.add_wire(wire)
         self._header, self._left = header, 0
-        self._decoded = chain(begun, decoded)
+        self._decoded = decoded
         return 0
 
     def _begin_frame(self) -> bool:
