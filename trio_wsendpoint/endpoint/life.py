@@ -231,9 +231,10 @@ class Life:
     async def leave(self, error: BaseException | None) -> None:
         """The `async with` is being left: normally, or by an exception."""
         code = _code_for(error)
-        if code is not CloseCode.GOING_AWAY and isinstance(error, Exception | None):
+        hurries = code is CloseCode.GOING_AWAY or not isinstance(error, Exception | None)
+        if not hurries and not isinstance(self.fatal, HeartbeatTimeout):
             await self.close(code, "")
-        else:  # cancelled, or interrupted: there is no time to lose
+        else:  # cancelled, interrupted, or of no use to wait for: there is no time to lose
             self._begin_close(code, "")
             await self._wait_finished(self.options.cancel_timeout)
 
