@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
 import trio
@@ -242,6 +243,18 @@ async def test_pings_that_are_never_answered_take_no_memory(autojump_clock: Mock
             await wait_all_tasks_blocked()
         assert len(endpoint._life.heartbeat._waiting) <= 3
         assert len(endpoint._life.connection._outstanding_pings) <= 3
+
+
+async def test_no_two_pings_under_way_have_the_same_payload(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    payloads = [b"1111", b"1111", b"2222"]
+    monkeypatch.setattr(os, "urandom", lambda _: payloads.pop(0))
+    async with open_scripted(Role.SERVER) as (endpoint, peer):
+        await endpoint.check_heartbeat()
+        await endpoint.check_heartbeat()
+        await peer.expect(PING, b"1111")
+        await peer.expect(PING, b"2222")
 
 
 @on_both_streams

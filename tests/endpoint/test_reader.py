@@ -18,6 +18,7 @@ from trio_wsendpoint.endpoint import (
     open_endpoint,
     reader,
 )
+from trio_wsendpoint.endpoint.transport import NonblockingTransport
 from trio_wsendpoint.protocol import (
     Codec,
     Extension,
@@ -341,6 +342,24 @@ async def test_what_arrives_behind_our_close_is_dropped(
         assert endpoint.received_close_frame == endpoint.sent_close_frame
         with pytest.raises(trio.ClosedResourceError):
             await endpoint.receive()
+
+
+async def test_a_receiver_that_was_woken_for_nothing_waits_again(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    async with open_scripted(kind="socket") as (endpoint, peer):
+        transport = endpoint._life._transport
+        assert isinstance(transport, NonblockingTransport)
+        read_nowait, reads = transport.read_nowait, 0
+
+        def spurious() -> object:
+            nonlocal reads
+            reads += 1
+            return None if reads == 1 else read_nowait()
+
+        monkeypatch.setattr(transport, "read_nowait", spurious)
+        await peer.send(TEXT, b"x")
+        assert await endpoint.receive() == "x"
 
 
 # -- the look-ahead -----------------------------------------------------------------------

@@ -291,6 +291,18 @@ async def test_a_chunk_whose_sending_was_cancelled_may_be_sent_again(
         assert [payload for _, payload, _ in frames] == [euro[:2], euro[2:], b""]
 
 
+async def test_a_binary_chunk_may_be_sent_again_too(autojump_clock: MockClock) -> None:
+    async with open_scripted() as (endpoint, peer):
+        async with endpoint.open_send_stream("binary") as stream:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await stream.send(b"x")
+            assert scope.cancelled_caught
+            await stream.send(b"x")
+        frames = await receive_frames(peer, 2)
+        assert [payload for _, payload, _ in frames] == [b"x", b""]
+
+
 async def test_a_send_stream_that_was_left_takes_no_more(autojump_clock: MockClock) -> None:
     async with open_scripted() as (endpoint, peer):
         async with endpoint.open_send_stream("binary") as stream:

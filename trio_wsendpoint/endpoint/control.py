@@ -48,10 +48,9 @@ class ControlDispatcher:
     def take(self) -> None:
         """Take what the connection received."""
         frames = self._connection.control_frames
-        if frames:
-            self._queue.extend(frame for frame in frames if type(frame) in self._handlers)
-            frames.clear()
-            self._work.unpark()
+        self._queue.extend(frame for frame in frames if type(frame) in self._handlers)
+        frames.clear()
+        self._work.unpark()
 
     async def run(self, endpoint: Any) -> None:
         """The task that runs the handlers."""

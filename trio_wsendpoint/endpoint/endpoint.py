@@ -276,7 +276,6 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         self._life.check_open()
         latency = await self._life.heartbeat.ping(payload)
         if latency is None:
-            self._life.check_open()
             raise await self._life.end_of_stream()
         return latency
 
