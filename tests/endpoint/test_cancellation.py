@@ -16,18 +16,19 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_wsendpoint
 from tests.conftest import TLSContexts
-from tests.endpoint.checkpoints import (
+from tests.endpoint.checkpoints import Canceller, Moment, Step, at_every_checkpoint
+from tests.endpoint.world import (
     FILLER,
     KINDS,
-    Canceller,
     Kind,
-    Moment,
+    Meet,
     ParsingPeer,
-    Step,
     World,
     assert_closed,
-    at_every_checkpoint,
     make_streams,
+    meet_as_client,
+    meet_as_peer,
+    meet_as_server,
     open_world,
     resume,
 )
@@ -45,15 +46,9 @@ from trio_wsendpoint import (
 from trio_wsendpoint.endpoint.reader import TAKEOVER_DELAY
 from trio_wsendpoint.endpoint.tls import TLSStream, start_tls
 from trio_wsendpoint.protocol import (
-    ClientHandshake,
     DataFrame,
-    RequestReader,
-    ResponseReader,
     Role,
-    ServerHandshake,
     TextFrame,
-    encode_request,
-    encode_response,
 )
 
 PAGE = Path(__file__).parents[2] / "docs" / "cancellation.md"
@@ -438,59 +433,6 @@ def closes(manner: Manner) -> Scene:
         return Seen(outcome.raised, STREAM_CLOSED, "closed with the code given")
 
     return scene
-
-
-Meet: TypeAlias = Callable[[trio.abc.Stream, list[ParsingPeer]], Awaitable[None]]
-
-
-async def go_on(stream: trio.abc.Stream, role: Role, data: bytes = b"") -> ParsingPeer:
-    """Be a peer from here on, when the opening handshake is done."""
-    peer = ParsingPeer(stream, role)
-    peer.take(data)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(peer.run)
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await peer.send(peer.encode("answer"))
-    peer.frames()
-    return peer
-
-
-async def meet_as_peer(stream: trio.abc.Stream, met: list[ParsingPeer]) -> None:
-    met.append(await go_on(stream, Role.CLIENT))
-
-
-async def meet_as_client(stream: trio.abc.Stream, met: list[ParsingPeer]) -> None:
-    handshake = ClientHandshake("localhost", "/")
-    reader = ResponseReader()
-    response = None
-    try:
-        await stream.send_all(encode_request(handshake.request))
-        while response is None:
-            response = reader.receive_data(await receive_bytes(stream))
-    except trio.BrokenResourceError:
-        return
-    handshake.complete(response)
-    met.append(await go_on(stream, Role.CLIENT, reader.trailing_data))
-
-
-async def meet_as_server(stream: trio.abc.Stream, met: list[ParsingPeer]) -> None:
-    reader = RequestReader()
-    request = None
-    try:
-        while request is None:
-            request = reader.receive_data(await receive_bytes(stream))
-        response, _ = ServerHandshake().respond(request)
-        await stream.send_all(encode_response(response))
-    except trio.BrokenResourceError:
-        return
-    met.append(await go_on(stream, Role.SERVER, reader.trailing_data))
-
-
-async def receive_bytes(stream: trio.abc.Stream) -> bytes:
-    data = await stream.receive_some(2**16)
-    if not data:
-        raise trio.BrokenResourceError
-    return bytes(data)
 
 
 def opens(open_it: Callable[..., Any], meet: Meet) -> Scene:
