@@ -152,6 +152,23 @@ async def test_a_receiver_in_place_waits_for_room_too(autojump_clock: MockClock)
 
 
 @on_both_streams
+async def test_a_flood_of_frames_while_we_close_takes_bounded_memory(
+    kind: StreamKind, autojump_clock: MockClock
+) -> None:
+    async with open_scripted(kind=kind, **options(nudge=Recorder())) as (endpoint, peer):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(endpoint.aclose)
+            close = await peer.receive_close()
+            for _ in range(100):
+                await peer.send_raw(peer.frame(Nudge.opcode, b"x") * MAX_WAITING)
+                await wait_all_tasks_blocked()
+            assert len(endpoint._life.dispatcher._queue) <= 3 * MAX_WAITING
+            await peer.send(close.opcode, close.payload)
+            await peer.part()
+        assert endpoint.received_close_frame is not None
+
+
+@on_both_streams
 async def test_frames_without_a_handler_are_dropped(
     kind: StreamKind, autojump_clock: MockClock
 ) -> None:

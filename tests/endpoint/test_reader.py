@@ -25,6 +25,7 @@ from trio_wsendpoint.protocol import (
     Frame,
     Role,
 )
+from trio_wsendpoint.testing import WrappedStream
 
 on_both_streams = pytest.mark.parametrize("kind", STREAM_KINDS)
 
@@ -476,6 +477,41 @@ async def test_a_message_that_is_too_big_is_refused_when_it_is_received_whole(
         with pytest.raises(ConnectionClosedError, match="1009"):
             await endpoint.receive()
         assert (await peer.receive_close()).code == 1009
+
+
+class Ready(WrappedStream):
+    """Has its next bytes ready, so that two reads take no more than two ticks."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        super().__init__(stream)
+        self.ready = b""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if not self.ready:
+            return await super().receive_some(max_bytes)
+        await trio.lowlevel.checkpoint()
+        ready, self.ready = self.ready, b""
+        return ready
+
+
+async def test_a_message_that_is_too_big_waits_though_a_receiver_was_there_for_another(
+    autojump_clock: MockClock,
+) -> None:
+    for _ in range(20):  # as it is by chance who runs first in a tick
+        async with (
+            open_scripted(max_message_size=10, wrap=Ready) as (endpoint, peer),
+            trio.open_nursery() as nursery,
+        ):
+            results = Results()
+            nursery.start_soon(results.receive, endpoint)
+            await wait_all_tasks_blocked()
+            assert isinstance(peer.opposite, Ready)
+            peer.opposite.ready = peer.frame(TEXT, b"x" * 11)
+            await peer.send(TEXT, b"fits")
+            await wait_all_tasks_blocked()
+            assert results == ["fits"]
+            async with endpoint.open_receive_stream() as stream:
+                assert "".join([str(piece) async for piece in stream]) == "x" * 11
 
 
 @on_both_streams

@@ -45,10 +45,16 @@ class ControlDispatcher:
         """Whether reading should wait."""
         return len(self._queue) >= MAX_WAITING
 
-    def take(self) -> None:
-        """Take what the connection received."""
+    def take(self, *, closing: bool) -> None:
+        """Take what the connection received.
+
+        Args:
+            closing: Whether reading goes on in any case, so that frames for which there is no
+                room must be dropped.
+        """
         frames = self._connection.control_frames
-        self._queue.extend(frame for frame in frames if type(frame) in self._handlers)
+        if not (closing and self.full):
+            self._queue.extend(frame for frame in frames if type(frame) in self._handlers)
         frames.clear()
         self._work.unpark()
 

@@ -183,7 +183,7 @@ class Life:
         if connection.answered_pings:
             self.heartbeat.take_pongs()
         if connection.control_frames:
-            self.dispatcher.take()
+            self.dispatcher.take(closing=self._closed_by_us)
         if self.outbox.size:
             self.outbox.flush(gather=True)
         if connection.peer_state is not State.OPEN:

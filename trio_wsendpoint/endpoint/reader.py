@@ -438,7 +438,9 @@ class Reader:
     def _hand_over(self, batch: list[Entry]) -> None:
         size = sum(map(memory_of, batch))
         self._size += size
-        self._waits_at_channel = False  # it may read in place after this one
+        # Whoever waits for it has what it wants: it may read in place after this one, and may
+        # want to stream the next.
+        self._waits_at_channel = self._wants_whole = False
         self._to_receiver.send_nowait((batch, size))
 
     # -- ending ---------------------------------------------------------------------------
