@@ -21,6 +21,7 @@ from tests.endpoint.world import (
     FILLER,
     KINDS,
     Kind,
+    Manner,
     Meet,
     ParsingPeer,
     World,
@@ -74,7 +75,7 @@ class Row:
 def read_page() -> dict[str, Row]:
     rows = {}
     for line in PAGE.read_text().splitlines():
-        found = re.match(r"\| `(.*?)` \|(.*)\|$", line)
+        found = re.match(r"\| `([^`]*)` \|(.*)\|$", line)
         if found:
             _, *cells = found[2].split("|")
             seen = [frozenset(cell.strip().split(", or ")) - {"—"} for cell in cells]
@@ -408,18 +409,16 @@ async def leave(stream: ReceiveStream) -> None:
 
 # -- opening and closing ------------------------------------------------------------------
 
-Manner = Literal["good", "mute", "deaf"]
-MANNERS: tuple[Manner, ...] = ("good", "mute", "deaf")
 
-
-def closes(manner: Manner) -> Scene:
+def closes(manner: Manner | Literal["deaf"]) -> Scene:
     async def scene(kind: Kind, canceller: Canceller) -> Seen:
         async with open_world(
             kind, close_timeout=CLOSE_TIMEOUT, cancel_timeout=CANCEL_TIMEOUT
         ) as world:
             if manner == "deaf":
                 await world.fill()
-            world.peer.mute = manner == "mute"
+            else:
+                world.peer.manner = manner
             steps = [] if manner == "deaf" else [world.read]
             began = trio.current_time()
             outcome = await canceller.run(lambda: world.endpoint.aclose(4000, "why"), *steps)
@@ -529,7 +528,7 @@ SCENES: dict[str, list[Scene]] = {
         for begun in (False, True)
         for ready in (False, True)
     ],
-    "Endpoint.aclose": [closes(manner) for manner in MANNERS],
+    "Endpoint.aclose": [closes("good"), closes("mute"), closes("deaf")],
     "open_endpoint": [opens(open_over, meet_as_peer)],
     "accept": [opens(accept, meet_as_client)],
     "connect": [opens(connect_over, meet_as_server)],

@@ -34,6 +34,8 @@ from trio_wsendpoint.testing import StallStream, WrappedStream
 Kind: TypeAlias = Literal["memory", "lockstep", "socket"]
 KINDS: Final[tuple[Kind, ...]] = ("memory", "lockstep", "socket")
 
+Manner: TypeAlias = Literal["good", "reticent", "mute"]
+
 FILLER: Final = "f" * 2**17
 """More than an outbox and the buffers of a socket here take."""
 
@@ -46,8 +48,8 @@ class ParsingPeer:
         messages: All messages that came so far.
         data: All bytes that came so far.
         at_end: Whether the stream has ended.
-        reads: Whether it has begun to read.
-        mute: Whether it reads, but answers nothing.
+        manner: What it answers: all, nothing but the close, or nothing, not even the end of
+            the stream.
     """
 
     def __init__(self, stream: trio.abc.Stream, role: Role) -> None:
@@ -57,7 +59,7 @@ class ParsingPeer:
         self.messages: list[object] = []
         self.data = bytearray()
         self.at_end = False
-        self.reads = self.mute = False
+        self.manner: Manner = "good"
         self._send_lock = trio.Lock()
 
     async def run(self) -> None:
@@ -65,18 +67,16 @@ class ParsingPeer:
         try:
             while data := await self.stream.receive_some(2**16):
                 self.take(data)
-                if not self.mute:
+                closed = self.connection.received_close_frame is not None
+                if self.manner == "good" or (self.manner == "reticent" and closed):
                     await self.flush()
-                    if self._closes_first and self.connection.received_close_frame:
+                    if closed and self.connection.role is Role.SERVER:
                         break
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         self.at_end = True
-        await trio.aclose_forcefully(self.stream)
-
-    @property
-    def _closes_first(self) -> bool:
-        return self.connection.role is Role.SERVER
+        if self.manner != "mute":
+            await trio.aclose_forcefully(self.stream)
 
     def take(self, data: bytes | bytearray) -> None:
         self.data += data
@@ -141,7 +141,6 @@ class World:
     async def read(self) -> None:
         """A step: from here on the peer reads."""
         resume(self.stream)
-        self.peer.reads = True
         self.nursery.start_soon(self.peer.run)
 
     async def fill(self) -> None:
@@ -188,14 +187,11 @@ async def open_world(
     ours, theirs = make_streams(kind)
     peer = ParsingPeer(theirs, role.other)
     async with (
+        theirs,
         trio.open_nursery() as nursery,
         open_endpoint(ours, role, **options) as endpoint,
     ):
-        try:
-            yield World(endpoint, peer, nursery, ours)
-        finally:
-            if not peer.reads:
-                await trio.aclose_forcefully(theirs)
+        yield World(endpoint, peer, nursery, ours)
 
 
 # -- peers that begin with the opening handshake ------------------------------------------
