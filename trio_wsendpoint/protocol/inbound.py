@@ -41,6 +41,10 @@ from .speedups import apply_mask, cut_messages
 MAX_DECODED: Final = 2**18
 """Bytes that extensions may decode into one batch; what is left waits for the next one."""
 
+ENTRY_SIZE: Final = 2**8
+"""Bytes that a frame not cut with many others counts for besides: about what an empty message
+takes that keeps its frames. On the wire it may have two."""
+
 _WHOLE: Final = (FIN | Opcode.TEXT, FIN | Opcode.BINARY)
 """The first byte of a whole message's frame, but for the reserved bits."""
 
@@ -207,6 +211,8 @@ class Inbound:
                 if not self._take_payload(self._header, batch):
                     return
             else:
+                if batch:
+                    room -= ENTRY_SIZE
                 if self.trace is None and self.assembler.idle:
                     if self._plain:
                         self._offset = cut_messages(
@@ -219,6 +225,8 @@ class Inbound:
                             continue
                 if not self._begin_frame():
                     return
+                if self._header is None:
+                    room -= ENTRY_SIZE  # a control frame, which somebody may keep
 
     def _take_message(self, codec: Codec, batch: list[Entry]) -> int | None:
         """Take a whole message of one frame and decode it in one go, as most can be.
