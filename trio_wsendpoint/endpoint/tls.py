@@ -74,6 +74,8 @@ class TLSStream(trio.abc.HalfCloseableStream):
         )
         self._unsent: BytesLike = b""
         self._eof_sent = False
+        # What came with the opening handshake may already wait inside TLS.
+        self._may_hold_more = True
 
     # -- without blocking -----------------------------------------------------------------
 
@@ -81,6 +83,11 @@ class TLSStream(trio.abc.HalfCloseableStream):
     def unsent(self) -> int:
         """Bytes of ciphertext that the socket has not taken yet."""
         return len(self._unsent) + self._outgoing.pending
+
+    @property
+    def may_hold_more(self) -> bool:
+        """Whether TLS may have data, or the end, with nothing more of the socket."""
+        return self._may_hold_more
 
     def read_nowait(self) -> BytesLike | None:
         """Read what is there: empty at the peer's close_notify, None if it would block.
@@ -92,14 +99,11 @@ class TLSStream(trio.abc.HalfCloseableStream):
             trio.BrokenResourceError: TLS was broken, or cut off with no close_notify.
             OSError: the socket failed.
         """
-        data = read_socket(self._socket)
-        if data is not None:
-            if data:
-                self._incoming.write(data)
-            else:
-                self._incoming.write_eof()
+        if not self._may_hold_more:
+            self._feed(read_socket(self._socket))
         buffer = _scratch.buffer
         size = 0
+        self._may_hold_more = True
         try:
             while size < len(buffer):
                 count: Any = self._tls.read(
@@ -109,6 +113,7 @@ class TLSStream(trio.abc.HalfCloseableStream):
                     break
                 size += count
         except ssl.SSLWantReadError:
+            self._may_hold_more = False
             if not size:
                 return None
         except ssl.SSLZeroReturnError:
@@ -117,6 +122,12 @@ class TLSStream(trio.abc.HalfCloseableStream):
             if not size:  # else the next read will find it again
                 raise trio.BrokenResourceError(f"TLS failed: {error}") from error
         return buffer[:size]
+
+    def _feed(self, ciphertext: BytesLike | None) -> None:
+        if ciphertext:
+            self._incoming.write(ciphertext)
+        elif ciphertext is not None:
+            self._incoming.write_eof()
 
     def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
         """Encrypt and write what goes, and return how many bytes of the buffers it took.
@@ -158,30 +169,36 @@ class TLSStream(trio.abc.HalfCloseableStream):
         """
         await self._drive(self._tls.do_handshake)
 
-    async def _drive(self, operation: Callable[[], T]) -> T:
+    async def _drive(self, operation: Callable[[], T], *, reads: bool = False) -> T:
         """Repeat an operation of TLS, with what it needs of the socket, until it is done."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             try:
                 try:
                     result = operation()
-                finally:
-                    await self.flush()
-                return result
-            except ssl.SSLWantReadError:
-                await self._read_more()
+                except ssl.SSLWantReadError:
+                    await self._flush_after(reads)
+                    await self._read_more()
+                else:
+                    await self._flush_after(reads)
+                    return result
             except ssl.SSLError as error:
+                with contextlib.suppress(OSError):
+                    self._flush_nowait()  # an alert, which tells the peer why
                 raise trio.BrokenResourceError(f"TLS failed: {error}") from error
             except OSError as error:
                 raise trio.BrokenResourceError(f"the socket failed: {error}") from error
 
+    async def _flush_after(self, reading: bool) -> None:
+        # Reading must not wait for the peer to read, which may do the same.
+        if reading:
+            self._flush_nowait()
+        else:
+            await self.flush()
+
     async def _read_more(self) -> None:
         await trio.lowlevel.wait_readable(self._socket)
-        data = read_socket(self._socket)
-        if data:
-            self._incoming.write(data)
-        elif data is not None:
-            self._incoming.write_eof()
+        self._feed(read_socket(self._socket))
 
     async def flush(self) -> None:
         """Write all ciphertext that waits."""
@@ -203,7 +220,7 @@ class TLSStream(trio.abc.HalfCloseableStream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive what there is; empty at the peer's close_notify."""
         try:
-            return await self._drive(lambda: self._tls.read(max_bytes or READ_SIZE))
+            return await self._drive(lambda: self._tls.read(max_bytes or READ_SIZE), reads=True)
         except trio.BrokenResourceError as error:
             if isinstance(error.__cause__, ssl.SSLZeroReturnError):
                 return b""
@@ -256,13 +273,11 @@ class TLSTransport(NonblockingTransport):
     def __init__(self, stream: TLSStream) -> None:
         super().__init__(stream, stream.transport_stream)
         self._tls_stream = stream
-        self._is_fresh = True
 
     async def wait_readable(self) -> None:
         """Wait until there is something to read, or the end of the stream."""
-        if self._is_fresh:  # what came with the opening handshake may already wait inside TLS
+        if self._tls_stream.may_hold_more:
             await trio.lowlevel.checkpoint()
-            self._is_fresh = False  # and not before: cancelled, nobody has looked
         else:
             await super().wait_readable()
 
@@ -310,7 +325,6 @@ async def start_tls(
             context,
             server_hostname=server_hostname,
             server_side=server_hostname is None,
-            https_compatible=True,
         )
     try:
         await tls.do_handshake()
