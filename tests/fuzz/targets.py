@@ -42,7 +42,7 @@ def fuzz_connection(data: bytes) -> None:
     assert whole == _receive(setup, pieces)
 
 
-def _receive(setup: int, pieces: list[bytes]) -> tuple[list[Any], str | None, Any]:
+def _receive(setup: int, pieces: list[bytes]) -> tuple[list[Any], int | None, Any]:
     role = Role.SERVER if setup & 1 else Role.CLIENT
     connection = Connection(role, InboundOptions(max_message_size=MAX_MESSAGE_SIZE))
     connection.open(_codecs(role) if setup & 2 else ())
@@ -54,7 +54,7 @@ def _receive(setup: int, pieces: list[bytes]) -> tuple[list[Any], str | None, An
         assert connection.peer_state in LEGAL_STATES
         assert connection.inbound_size <= MAX_HELD + len(piece)
         connection.data_to_send()
-    failure = connection.failure.reason if connection.failure else None
+    failure = connection.failure.code if connection.failure else None
     plain = [each.payload if isinstance(each, Message) else each for each in messages]
     return plain, failure, connection.received_close_frame
 
