@@ -36,6 +36,7 @@ from trio_wsendpoint import (
 
 FDS_PER_CONNECTION = 2
 SPARE_FDS = 100
+GRACE = 5.0
 MEMORY_SLACK = 16 * 2**20
 
 
@@ -150,6 +151,8 @@ async def soak(seconds: float, connections: int, seed: int, tally: Tally) -> Mem
             while trio.current_time() < until:
                 await trio.sleep(min(1, seconds / 20))
                 memory.sample()
+            # Those who are still talking may finish what they say; then all are cancelled.
+            clients.cancel_scope.deadline = until + GRACE
         nursery.cancel_scope.cancel()
     return memory
 
