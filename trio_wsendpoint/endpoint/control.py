@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -44,6 +45,13 @@ class ControlDispatcher:
     def full(self) -> bool:
         """Whether reading should wait."""
         return len(self._queue) >= MAX_WAITING
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that the frames which wait take."""
+        return sum(
+            sys.getsizeof(frame) + sys.getsizeof(frame.payload) + 8 for frame in self._queue
+        )
 
     def take(self, *, closing: bool) -> None:
         """Take what the connection received.

@@ -47,7 +47,8 @@ class Traffic:
         size: Bytes, headers and control frames included.
         pings: Ping frames.
         pongs: Pong frames.
-        waiting: Bytes of memory held: messages not yet received, or frames not yet written.
+        waiting: Bytes of memory held, Python's overhead counted: what was read and not yet
+            received, or frames not yet written.
     """
 
     messages: int
@@ -256,7 +257,8 @@ class Endpoint(trio.abc.Channel[str | bytes]):
     async def ping(self, payload: bytes | None = None) -> float:
         """Send a ping and wait for its pong.
 
-        Cancelled, it stops waiting; the ping has been sent.
+        It waits while the outbox is full; cancelled there, it has sent nothing. Cancelled
+        after that, it stops waiting for the pong; the ping has been sent.
 
         Args:
             payload: At most 125 bytes, different from those of all pings under way; by
@@ -273,6 +275,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         if payload is not None:
             payload = PingFrame(payload).payload
         await trio.lowlevel.checkpoint_if_cancelled()
+        await self._life.outbox.wait_for_room()
         self._life.check_open()
         latency = await self._life.heartbeat.ping(payload)
         if latency is None:
@@ -401,13 +404,13 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         connection = self._life.connection
         sent, received = connection.sent, connection.received
         return Statistics(
-            Traffic(sent.messages, sent.size, sent.pings, sent.pongs, self._life.outbox.size),
+            Traffic(sent.messages, sent.size, sent.pings, sent.pongs, self._life.outbox.memory),
             Traffic(
                 received.messages,
                 received.size,
                 received.pings,
                 received.pongs,
-                self._life.reader.size,
+                self._life.reader.size + self._life.dispatcher.size,
             ),
         )
 

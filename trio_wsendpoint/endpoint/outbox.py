@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-from ..protocol import BytesLike, Connection
+from ..protocol import BUFFER_OVERHEAD, BytesLike, Connection
 from .transport import STREAM_ERRORS, NonblockingTransport, StreamTransport
 
 HIGH_WATER: Final = 2**16
@@ -82,6 +82,12 @@ class Outbox:
     def size(self) -> int:
         """Bytes that wait to be written."""
         return self._left + self._connection.size_to_send + self._transport.unsent
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that they take."""
+        taken = self._left + BUFFER_OVERHEAD * len(self._buffers)
+        return taken + self._connection.memory_to_send + self._transport.unsent
 
     @property
     def blocked(self) -> bool:

@@ -148,7 +148,8 @@ class Reader:
         """Bytes of memory that the look-ahead takes."""
         # A batch that was read in place has not been weighed yet.
         in_place = 0 if self._batch_size else sum(map(memory_of, self._batch))
-        return self._size + in_place + self._connection.inbound_size
+        in_pieces = sum(map(memory_of, self._pieces))
+        return self._size + in_place + in_pieces + self._connection.inbound_size
 
     # -- receiving ------------------------------------------------------------------------
 

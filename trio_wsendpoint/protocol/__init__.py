@@ -28,11 +28,12 @@ from .http11 import RequestReader, ResponseReader, encode_request, encode_respon
 from .inbound import InboundOptions, OnDataFrame
 from .masking import BytesLike
 from .messages import Entry, Message, Piece, create_message, encode_text, memory_of
-from .outbound import Counters
+from .outbound import BUFFER_OVERHEAD, Counters
 from .state import TRANSITIONS, Event, State
 from .trace import describe_frame
 
 __all__ = [
+    "BUFFER_OVERHEAD",
     "TRANSITIONS",
     "Agreement",
     "BinaryFrame",

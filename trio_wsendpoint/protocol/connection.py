@@ -302,6 +302,11 @@ class Connection:
         """Bytes that `data_to_send` would return."""
         return self._outbound.size
 
+    @property
+    def memory_to_send(self) -> int:
+        """The same in memory, Python's overhead counted."""
+        return self._outbound.memory
+
     def data_to_send(self) -> list[BytesLike]:
         """Take what is queued: buffers to be written in this order, whole."""
         return self._outbound.take()

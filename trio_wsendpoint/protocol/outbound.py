@@ -8,6 +8,7 @@ nobody empties.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
@@ -22,6 +23,9 @@ JOIN_LIMIT: Final = 4096
 
 MAX_PONGS: Final = 16
 """Pongs that may be owed; of more, the oldest is never sent."""
+
+BUFFER_OVERHEAD: Final = sys.getsizeof(b"") + 8
+"""Bytes of memory that a buffer takes besides what is in it, its place in a list included."""
 
 Trace: TypeAlias = Callable[[int, BytesLike, int], None]
 """Called with each frame that crosses: its first byte, its payload or the beginning of it,
@@ -74,6 +78,11 @@ class Outbound:
         self.sent = Counters()
         self.fragment_type: type[Frame] | None = None
         self.trace: Trace | None = None
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that all of it takes, Python's overhead counted."""
+        return self.size + BUFFER_OVERHEAD * (len(self._queue) + len(self._pongs))
 
     def use(self, codecs: tuple[Codec, ...]) -> None:
         """Encode data frames with these extensions from here on."""
