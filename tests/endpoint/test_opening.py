@@ -13,6 +13,7 @@ from trio_wsendpoint.endpoint import (
     HandshakeTimeout,
     accept,
     check_ssl_context,
+    open_endpoint,
     request_endpoint,
     run_endpoint,
 )
@@ -314,6 +315,15 @@ async def test_bad_arguments_are_refused_before_anything_is_read(
     assert await ours.receive_some() == REQUEST
 
 
+async def test_an_unknown_keyword_is_refused_in_the_name_of_what_was_called() -> None:
+    ours, theirs = memory_stream_pair()
+    with pytest.raises(TypeError, match=r"^accept\(\) got an unexpected .* 'nonsense'$"):
+        await accept(ours, nonsense=1).__aenter__()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^open_endpoint\(\) got an unexpected .* 'headers'$"):
+        await open_endpoint(ours, Role.CLIENT, headers=[]).__aenter__()  # type: ignore[call-arg]
+    await theirs.aclose()
+
+
 def test_an_ssl_context_is_none_or_one() -> None:
     check_ssl_context(None)
     check_ssl_context(ssl.create_default_context())
@@ -366,6 +376,18 @@ async def test_a_stream_that_breaks_before_the_response_is_no_handshake(
     await theirs.send_eof()
     with pytest.raises(HandshakeError):
         await request_endpoint(ours, handshake)
+
+
+async def test_a_rejection_that_breaks_off_is_still_a_rejection(
+    autojump_clock: MockClock,
+) -> None:
+    ours, theirs = memory_stream_pair()
+    await theirs.send_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nnot y")
+    with pytest.raises(HandshakeRejected, match="403") as caught:
+        await request_endpoint(
+            CutStream(ours, after_received=52), ClientHandshake("example.org", "/")
+        )
+    assert caught.value.body == b"not y"
 
 
 # -- over TLS -----------------------------------------------------------------------------

@@ -57,7 +57,7 @@ async def connect(
     """
     uri = parse_uri(url)
     _check_arguments(uri, ssl_context, stream)
-    endpoint_options, handshake_options = parse_keywords(options)
+    endpoint_options, handshake_options = parse_keywords(options, "connect")
     handshake = ClientHandshake(
         uri.host_header,
         uri.target,

@@ -29,7 +29,13 @@ from ..protocol import (
 from .endpoint import Endpoint
 from .errors import ConnectionClosed, HandshakeTimeout
 from .life import Life
-from .options import EndpointKeywords, EndpointOptions, check_seconds, split_keywords
+from .options import (
+    EndpointKeywords,
+    EndpointOptions,
+    check_keywords,
+    check_seconds,
+    split_keywords,
+)
 from .tls import start_tls
 from .transport import READ_SIZE, STREAM_ERRORS
 
@@ -60,12 +66,15 @@ class HandshakeOptions:
     headers: HeadersLike = ()
 
 
-def parse_keywords(keywords: Mapping[str, Any]) -> tuple[EndpointOptions, HandshakeOptions]:
-    """Check the keyword arguments of `accept`, `connect` or `serve`.
+def parse_keywords(
+    keywords: Mapping[str, Any], caller: str = "accept"
+) -> tuple[EndpointOptions, HandshakeOptions]:
+    """Check the keyword arguments of `accept`, `connect` or `serve`, whichever calls.
 
     Raises:
         TypeError, ValueError: one is wrong; the message names it.
     """
+    check_keywords(caller, keywords, HandshakeKeywords.__annotations__)
     endpoint, handshake = split_keywords(keywords)
     return EndpointOptions(**endpoint), HandshakeOptions(**handshake)
 
@@ -150,6 +159,7 @@ async def open_endpoint(
         raise TypeError(f"agreement must be an Agreement, not {agreement!r}")
     if not isinstance(initial_data, bytes | bytearray | memoryview):
         raise TypeError(f"initial_data must be bytes-like, not {type(initial_data).__name__}")
+    check_keywords("open_endpoint", options)
     parsed = EndpointOptions(**options)
     async with run_endpoint(stream, role, parsed, agreement, initial_data) as endpoint:
         yield endpoint
@@ -186,11 +196,14 @@ class Acceptor:
 
     @classmethod
     def create(
-        cls, keywords: Mapping[str, Any], ssl_context: ssl.SSLContext | None = None
+        cls,
+        keywords: Mapping[str, Any],
+        ssl_context: ssl.SSLContext | None = None,
+        caller: str = "accept",
     ) -> Acceptor:
         """Check the keyword arguments of `accept` or `serve`, once."""
         check_ssl_context(ssl_context)
-        options, handshake = parse_keywords(keywords)
+        options, handshake = parse_keywords(keywords, caller)
         return cls(
             options,
             ServerHandshake(
@@ -272,8 +285,18 @@ async def request_endpoint(
             data = await stream.receive_some(READ_SIZE)
             response = reader.receive_data(data) if data else reader.receive_eof()
     except STREAM_ERRORS as error:
-        raise HandshakeError("the stream broke before the response was complete") from error
+        response = _rejection(reader)
+        if response is None:
+            raise HandshakeError("the stream broke before the response was complete") from error
     return handshake.complete(response), reader.trailing_data
+
+
+def _rejection(reader: ResponseReader) -> Response | None:
+    """What is known of a rejection that broke off."""
+    try:
+        return reader.receive_eof()
+    except HandshakeError:
+        return None
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from typing import Any, TypedDict
 
 import attrs
@@ -153,6 +153,19 @@ class EndpointOptions:
 
 
 _NAMES = frozenset(EndpointKeywords.__annotations__)
+
+
+def check_keywords(
+    caller: str, keywords: Iterable[str], known: Container[str] = _NAMES
+) -> None:
+    """Refuse a keyword argument that there is not, in the name of what the user has called.
+
+    Raises:
+        TypeError: `caller` has no such keyword argument.
+    """
+    for name in keywords:
+        if name not in known:
+            raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}")
 
 
 def split_keywords(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -54,7 +54,7 @@ async def serve(
         TypeError, ValueError: an argument is wrong; the message names it.
         OSError: the address cannot be listened on.
     """
-    serve_stream = _serve_stream(handler, options, ssl_context)
+    serve_stream = _serve_stream("serve", handler, options, ssl_context)
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
     await trio.serve_listeners(serve_stream, listeners, task_status=task_status)
 
@@ -82,7 +82,7 @@ async def serve_listeners(
         TypeError, ValueError: an argument is wrong; the message names it.
     """
     await trio.serve_listeners(
-        _serve_stream(handler, options),
+        _serve_stream("serve_listeners", handler, options),
         list(listeners),
         handler_nursery=handler_nursery,
         task_status=task_status,
@@ -90,6 +90,7 @@ async def serve_listeners(
 
 
 def _serve_stream(
+    caller: str,
     handler: Handler,
     options: HandshakeKeywords,
     ssl_context: ssl.SSLContext | None = None,
@@ -97,7 +98,7 @@ def _serve_stream(
     """What to do with each stream; the arguments are checked before the first one comes."""
     if not callable(handler):
         raise TypeError(f"handler must be an async function, not {handler!r}")
-    acceptor = Acceptor.create(options, ssl_context)
+    acceptor = Acceptor.create(options, ssl_context, caller)
 
     async def serve_stream(stream: trio.abc.Stream) -> None:
         extra = {"connection_id": None, "peer": socket_addresses(stream)[1]}
@@ -105,19 +106,32 @@ def _serve_stream(
             async with acceptor.accept(stream) as endpoint:
                 extra["connection_id"] = endpoint.connection_id
                 await handler(endpoint)
-        except HandshakeError as error:
-            logger.debug("an opening handshake failed: %s", error, extra=extra)
+        except BaseExceptionGroup as group:
+            # A handler that is cancelled and fails at once must not take the server with it.
+            failures, others = group.split(Exception)
+            if failures is not None:
+                _log_failure(failures, extra)
+            if others is not None:
+                raise others from None
         except Exception as error:
-            if _is_disconnect(error):
-                logger.info("a connection ended before its handler: %s", error, extra=extra)
-            else:
-                logger.exception("a handler failed", extra=extra)
+            _log_failure(error, extra)
 
     return serve_stream
 
 
-def _is_disconnect(error: BaseException) -> bool:
+def _log_failure(error: Exception, extra: dict[str, Any]) -> None:
+    """Log why a connection ended, as loudly as somebody has to see to it."""
+    # A handler may well raise a HandshakeError, of a connection of its own.
+    if isinstance(error, HandshakeError) and extra["connection_id"] is None:
+        logger.debug("an opening handshake failed: %s", error, extra=extra)
+    elif _is_disconnect(error):
+        logger.info("a connection ended before its handler: %s", error, extra=extra)
+    else:
+        logger.error("a handler failed", exc_info=error, extra=extra)
+
+
+def _is_disconnect(error: Exception) -> bool:
     """Whether all that a handler did not catch is that the connection has ended."""
-    if isinstance(error, BaseExceptionGroup):
+    if isinstance(error, ExceptionGroup):
         return all(map(_is_disconnect, error.exceptions))
     return isinstance(error, ConnectionClosed)
