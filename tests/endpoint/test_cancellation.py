@@ -32,6 +32,7 @@ from tests.endpoint.world import (
     meet_as_server,
     open_world,
     resume,
+    vanishing,
 )
 from trio_wsendpoint import (
     ConnectionClosedError,
@@ -447,7 +448,7 @@ def opens(open_it: Callable[..., Any], meet: Meet) -> Scene:
                 assert await endpoint.receive() == "answer"
                 progress.append("leaving")
 
-        async with theirs, trio.open_nursery() as nursery:
+        async with vanishing(theirs, ours), trio.open_nursery() as nursery:
 
             async def begin() -> None:
                 nursery.start_soon(meet, theirs, met)
@@ -579,6 +580,21 @@ async def test_cancelled_at_any_checkpoint_a_method_does_what_the_page_says(
     assert_as_the_page_says(method, seen)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("operate", [send, send_in_halves, pong])
+async def test_cancelled_while_it_waits_for_room_whatever_sends_raises_and_adds_nothing(
+    operate: Callable[..., Awaitable[None]], kind: Kind, autojump_clock: MockClock
+) -> None:
+    async with open_world(kind) as world:
+        await world.fill()
+        waiting = world.endpoint.statistics().sent.waiting
+        with trio.move_on_after(1) as scope:
+            await operate(world.endpoint, *[TEXT] * (operate is not pong))
+        assert scope.cancelled_caught
+        assert world.endpoint.statistics().sent.waiting == waiting
+        await world.read()
+
+
 @pytest.mark.parametrize("first", ["a part ", ""])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_left_while_another_task_is_sending_on_it_a_send_stream_sends_no_half_message(
@@ -612,6 +628,22 @@ async def test_left_while_another_task_is_sending_on_it_a_send_stream_sends_no_h
         assert await state_of(world) == ("closed with 1011" if first else "usable")
     assert world.peer.messages == []
     world.peer.frames()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_message_that_nobody_stayed_to_stream_keeps_its_frames(
+    kind: Kind, autojump_clock: MockClock
+) -> None:
+    async with open_world(kind) as world:
+        await world.read()
+        with trio.move_on_after(1) as scope:
+            async with world.endpoint.open_receive_stream():
+                raise AssertionError("nothing has come")
+        assert scope.cancelled_caught
+        for frame in encode_in_two(world.peer):
+            await world.peer.send(frame)
+        message = await world.endpoint.receive_message()
+        assert [frame.payload for frame in message.frames] == [b"on", b"e"]
 
 
 # -- the role of reading, and its hand-overs ----------------------------------------------
@@ -677,7 +709,7 @@ async def test_cancelled_as_it_first_looks_into_tls_receive_loses_nothing(
 ) -> None:
     async def play(canceller: Canceller) -> None:
         ours, theirs = make_streams("socket")
-        async with theirs, trio.open_nursery() as nursery:
+        async with vanishing(theirs, ours), trio.open_nursery() as nursery:
             tls = trio.SSLStream(
                 theirs, tls_contexts.server, server_side=True, https_compatible=True
             )

@@ -25,6 +25,7 @@ from tests.endpoint.world import (
     make_streams,
     meet_as_client,
     resume,
+    vanishing,
 )
 from trio_wsendpoint import (
     Endpoint,
@@ -149,7 +150,7 @@ class Ending:
         peer = ParsingPeer(theirs, self.role.other)
         peer.manner = self.manner
         with trio.fail_after(FOREVER):
-            async with theirs, trio.open_nursery() as nursery:
+            async with vanishing(theirs, ours), trio.open_nursery() as nursery:
                 began = await self._run(cause, ours, peer, nursery)
                 took = trio.current_time() - began
                 await assert_closed(ours)

@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
-from tests.endpoint.checkpoints import Step
+from tests.endpoint.checkpoints import FOREVER, Step
 from trio_wsendpoint.endpoint import Endpoint, EndpointKeywords, open_endpoint
 from trio_wsendpoint.protocol import (
     ClientHandshake,
@@ -187,11 +187,26 @@ async def open_world(
     ours, theirs = make_streams(kind)
     peer = ParsingPeer(theirs, role.other)
     async with (
-        theirs,
+        vanishing(theirs, ours),
         trio.open_nursery() as nursery,
         open_endpoint(ours, role, **options) as endpoint,
     ):
         yield World(endpoint, peer, nursery, ours)
+
+
+@asynccontextmanager
+async def vanishing(theirs: trio.abc.Stream, ours: trio.abc.Stream) -> AsyncIterator[None]:
+    """Close the peer's end at last: not even a task that cannot be cancelled hangs for ever."""
+
+    async def vanish() -> None:
+        await trio.sleep(FOREVER / 2)
+        resume(ours)
+        await trio.aclose_forcefully(theirs)
+
+    async with theirs, trio.open_nursery() as nursery:
+        nursery.start_soon(vanish)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 # -- peers that begin with the opening handshake ------------------------------------------
