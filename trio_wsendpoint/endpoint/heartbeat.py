@@ -26,10 +26,10 @@ class _Ping:
 class Heartbeat:
     """Counts pings that nothing came back for.
 
-    Every byte from the peer is a sign of life, and so is every byte that it takes of what has
-    waited since the last ping: a stream that was blocked moves on only if the other side
-    reads. While it is we who do not read, because the application does not receive, nothing
-    is counted.
+    Every byte from the peer is a sign of life, and so is what it takes of the data that waited
+    at the last ping: a stream that was blocked moves on only if the other side reads. Our own
+    pings do not count, as they may only have waited for their turn to be written. While it is
+    we who do not read, because the application does not receive, nothing is counted.
 
     Args:
         max_pings: The count at which the peer is given up on.
@@ -45,15 +45,16 @@ class Heartbeat:
 
     __slots__ = (
         "_connection",
+        "_data_waited",
         "_delivered",
         "_max_pings",
         "_on_timeout",
         "_outbox",
         "_own",
+        "_own_size",
         "_reader",
         "_received",
         "_waiting",
-        "_was_blocked",
         "count",
         "latency",
     )
@@ -72,7 +73,8 @@ class Heartbeat:
         self._outbox = outbox
         self._on_timeout = on_timeout
         self._received = self._delivered = 0
-        self._was_blocked = False
+        self._data_waited = False
+        self._own_size = 0  # bytes of our pings since the outbox was last empty
         self._waiting: dict[bytes, _Ping] = {}
         # Of our own, the oldest is forgotten in time: a peer may live and never answer one.
         self._own: deque[bytes] = deque()
@@ -102,14 +104,19 @@ class Heartbeat:
         self._forget_oldest()
         payload = self._new_payload()
         self._own.append(payload)
-        self._send(payload, None)
+        before = self._connection.sent.size
+        self._connection.send_ping(payload)
+        self._own_size += self._connection.sent.size - before
+        self._begin(payload, None)
 
     def _saw_life(self) -> bool:
         received, delivered = self._connection.received.size, self._outbox.delivered
-        moved_on = self._was_blocked and delivered > self._delivered
+        moved_on = self._data_waited and delivered - self._delivered > self._own_size
         alive = received != self._received or moved_on or self._reader.paused
         self._received, self._delivered = received, delivered
-        self._was_blocked = self._outbox.blocked
+        if not self._outbox.undelivered:
+            self._own_size = 0
+        self._data_waited = self._outbox.undelivered > self._own_size
         return alive
 
     def _forget_oldest(self) -> None:
@@ -124,8 +131,7 @@ class Heartbeat:
             if payload not in self._waiting:
                 return payload
 
-    def _send(self, payload: bytes, ended: trio.Event | None) -> _Ping:
-        self._connection.send_ping(payload)
+    def _begin(self, payload: bytes, ended: trio.Event | None) -> _Ping:
         ping = self._waiting[payload] = _Ping(trio.current_time(), ended)
         self._outbox.flush()
         return ping
@@ -138,7 +144,8 @@ class Heartbeat:
         """
         payload = self._new_payload() if payload is None else payload
         ended = trio.Event()
-        ping = self._send(payload, ended)
+        self._connection.send_ping(payload)
+        ping = self._begin(payload, ended)
         self._reader.urgent += 1
         self._reader.wake()
         try:

@@ -90,9 +90,9 @@ class Outbox:
         return taken + self._connection.memory_to_send + self._transport.unsent
 
     @property
-    def blocked(self) -> bool:
-        """Whether anything waits that the peer has not taken."""
-        return self.size > 0 or self._transport.in_flight > 0
+    def undelivered(self) -> int:
+        """Bytes that the peer has not taken, so far as can be seen from here."""
+        return self.size + self._transport.in_flight
 
     @property
     def delivered(self) -> int:
