@@ -92,8 +92,8 @@ async def connect_to(
             except HandshakeError as error:  # kept out of the nursery, which would wrap it
                 caught.append(error)
             nursery.cancel_scope.cancel()
-    for error in caught:
-        raise error
+    if caught:
+        raise caught[0]
     return requests[0], ours
 
 

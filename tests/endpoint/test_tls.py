@@ -312,6 +312,18 @@ async def test_what_does_not_fit_the_buffer_is_read_next_without_waiting(
         assert pieces == [b"one ", b"reco", b"rd"]
 
 
+async def test_a_reset_behind_close_notify_changes_nothing(contexts: Contexts) -> None:
+    async with tls_pair(contexts) as (our_end, their_end):
+        transport = transport_for(our_end)
+        assert our_end.read_nowait() is None
+        await our_end.send_all(b"unread, which makes the close a reset")
+        await their_end.send_all(b"last")
+        await their_end.aclose()
+        assert bytes(await transport.read()) == b"last"
+        assert bytes(await transport.read()) == b""
+        assert bytes(await transport.read()) == b""
+
+
 async def test_looking_into_tls_is_a_checkpoint(contexts: Contexts) -> None:
     async with tls_pair(contexts) as (our_end, _):
         transport = TLSTransport(our_end)
