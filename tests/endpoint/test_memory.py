@@ -7,11 +7,14 @@ is there before, and what waits in a socket is the system's.
 from __future__ import annotations
 
 import math
+import re
 import socket
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from importlib import import_module
+from pathlib import Path
 from typing import Unpack
 
 import pytest
@@ -24,6 +27,8 @@ from trio_wsendpoint.endpoint import (
     ConnectionClosedError,
     Endpoint,
     EndpointKeywords,
+    EndpointOptions,
+    HandshakeOptions,
     control,
     outbox,
     reader,
@@ -502,3 +507,32 @@ async def test_endless_compressed_nothing_in_a_stream_takes_no_memory(
                     await stream.receive()
             assert endpoint.statistics().received.waiting < 1000
             assert gauge.grown < 8 * LIMIT + SLACK
+
+
+# -- the page -----------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[2] / "docs" / "limits.md"
+UNITS = {"KB": 2**10, "MB": 2**20}
+
+
+def read_rows() -> list[tuple[str, str]]:
+    """What the first table says of each limit: its default, and where it is changed."""
+    table = PAGE.read_text().split("## Memory")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line[:1] == "|"]
+    return [(row[1], row[2]) for row in rows[2:]]
+
+
+@pytest.mark.parametrize(("default", "where"), read_rows())
+def test_the_page_knows_every_default(default: str, where: str) -> None:
+    number, unit = (*default.split(), "")[:2]
+    named = re.match(r"`(\w+)`(?: in `([\w/]+)\.py`)?", where)
+    if not number.isdigit() or named is None:
+        assert where.startswith(("by `max_message_size`", "RFC"))
+        return
+    name, path = named.groups()
+    if path:
+        found = getattr(import_module(f"trio_wsendpoint.{path.replace('/', '.')}"), name)
+    else:
+        options = EndpointOptions(), HandshakeOptions()
+        found = next(getattr(each, name) for each in options if hasattr(each, name))
+    assert found == int(number) * UNITS.get(unit, 1)
