@@ -304,6 +304,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
 
         The heartbeat task calls it every `ping_interval`. Any byte from the peer sets the
         count back to 0. Giving up sends a close with 1002 and cancels the endpoint's scope.
+        Cancelled, it has done nothing.
         """
         await self._life.heartbeat.check()
 
