@@ -93,7 +93,7 @@ async def open_attacked(
     options.setdefault("parser", PARSER)
     async with open_scripted(role, "socket", **options) as (endpoint, peer):
         assert isinstance(peer.stream, trio.SocketStream)
-        peer.stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**13)
+        peer.stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
         yield endpoint, peer
 
 
@@ -235,7 +235,7 @@ async def test_a_flood_of_tiny_messages_to_a_consumer_that_sleeps_is_held_back(
         trio.open_nursery() as nursery,
     ):
         frame, message = tiny_messages(peer)[name]
-        count = 2**18 // len(frame)
+        count = 3 * 2**17 // len(frame)
         gauge = Gauge()
         done = trio.Event()
 
@@ -285,7 +285,7 @@ async def test_a_flood_of_pings_takes_little_memory_and_does_not_delay_data(
             gauge = Gauge()
             await flood(peer, block, 10 * len(block))
             await trio.sleep(1)
-            assert gauge.grown < SLACK
+            assert gauge.grown < 2 * transport.READ_SIZE + SLACK
         nursery.cancel_scope.cancel()
 
 
@@ -308,7 +308,7 @@ async def test_custom_control_frames_wait_for_a_slow_handler_in_little_memory(
         done = trio.Event()
 
         async def send() -> None:
-            await flood(peer, block, 20 * len(block))
+            await flood(peer, block, 40 * len(block))
             await peer.send(TEXT, b"data")
             done.set()
 
@@ -321,7 +321,7 @@ async def test_custom_control_frames_wait_for_a_slow_handler_in_little_memory(
         go_on.set()
         assert await endpoint.receive() == "data"
         await trio.sleep(1)
-        assert handled == 10_000
+        assert handled == 20_000
         assert endpoint.statistics().received.waiting == 0
 
 
@@ -344,7 +344,7 @@ async def test_send_stops_at_a_peer_that_never_reads(
         frames = outbox.HIGH_WATER // (size + 2) + 2
         bound = outbox.HIGH_WATER + size + header + frames * 2 * BUFFER_OVERHEAD
         assert endpoint.statistics().sent.waiting <= bound
-        assert gauge.grown <= 2 * bound + SLACK
+        assert gauge.grown <= 3 * bound + SLACK  # masking works on copies
 
 
 @both_roles
