@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import aiohttp
 import aiohttp.web
@@ -28,6 +30,7 @@ SERVER_CLOSE = (4001, "asked for")
 CLIENT_CLOSE = (4001, "had enough")
 MAX_SIZE = 2**24
 
+T = TypeVar("T")
 Messages: TypeAlias = Sequence[str | bytes]
 
 
@@ -152,7 +155,7 @@ def _run_aiohttp_server(
         await stop.wait()
         await runner.cleanup()
 
-    asyncio.run(run())
+    _run_asyncio(run())
 
 
 @contextlib.asynccontextmanager
@@ -197,15 +200,24 @@ async def _aiohttp_talk(url: str, messages: Messages, setup: Setup) -> list[str 
         pong = await connection.receive()
         assert (pong.type, pong.data) == (aiohttp.WSMsgType.PONG, b"there?")
         await connection.close(code=CLIENT_CLOSE[0], message=CLIENT_CLOSE[1].encode())
-    # aiohttp leaves its transports to be closed by the loop, which is about to end.
-    for _ in range(10):
-        await asyncio.sleep(0)
     return replies
+
+
+def _run_asyncio(talk: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on a loop of its own, and see to what it leaves behind.
+
+    aiohttp leaves its transports to be closed by the loop, which ends before it gets to it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        result = asyncio.run(talk)
+        gc.collect()
+    return result
 
 
 async def aiohttp_client(url: str, messages: Messages, setup: Setup) -> list[str | bytes]:
     return await trio.to_thread.run_sync(
-        asyncio.run, _aiohttp_talk(url, messages, setup), abandon_on_cancel=False
+        _run_asyncio, _aiohttp_talk(url, messages, setup), abandon_on_cancel=False
     )
 
 
