@@ -45,6 +45,9 @@ from trio_wsendpoint.protocol import (
     Role,
 )
 
+# To measure memory takes time, and measuring coverage takes memory.
+pytestmark = pytest.mark.slow
+
 LIMIT = 2**14
 BATCH = 22 * transport.READ_SIZE
 SLACK = 2**17  # tasks, the exceptions that end them, the buffers of the peer
