@@ -291,6 +291,11 @@ async def test_user_and_password_become_a_header_unless_there_is_one(
         ({"url": "ws://example.org/\r\nX: y"}, ValueError, "url"),
         ({"ssl_context": True}, TypeError, "ssl_context"),
         ({"ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}, ValueError, "ssl_context"),
+        (
+            {"url": "wss://h/", "ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)},
+            ValueError,
+            "ssl_context must be one for a client",
+        ),
         ({"stream": object()}, TypeError, "stream"),
         ({"max_pings": 0}, ValueError, "max_pings"),
         ({"ping_interval": "1"}, TypeError, "ping_interval"),
@@ -314,6 +319,16 @@ async def test_a_bad_argument_is_refused_before_a_byte_is_sent(
             raise AssertionError
     await ours.send_all(b"still open")
     assert await theirs.receive_some() == b"still open"
+
+
+async def test_a_context_that_tls_already_begun_would_ignore_is_refused(
+    tls_contexts: TLSContexts,
+) -> None:
+    context = tls_contexts.client
+    stream = trio.SSLStream(memory_stream_pair()[0], context, server_hostname="localhost")
+    with pytest.raises(ValueError, match="ssl_context must be None"):
+        async with connect("wss://localhost/", stream=stream, ssl_context=context):
+            raise AssertionError
 
 
 # -- the answer ---------------------------------------------------------------------------

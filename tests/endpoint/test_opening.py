@@ -325,10 +325,25 @@ async def test_an_unknown_keyword_is_refused_in_the_name_of_what_was_called() ->
 
 
 def test_an_ssl_context_is_none_or_one() -> None:
-    check_ssl_context(None)
-    check_ssl_context(ssl.create_default_context())
-    with pytest.raises(TypeError, match="ssl_context"):
-        check_ssl_context("x")  # type: ignore[arg-type]
+    for role in Role:
+        check_ssl_context(None, role)
+        with pytest.raises(TypeError, match="ssl_context"):
+            check_ssl_context("x", role)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("fits", "purpose", "other"),
+    [
+        (Role.CLIENT, ssl.Purpose.SERVER_AUTH, ssl.Purpose.CLIENT_AUTH),
+        (Role.SERVER, ssl.Purpose.CLIENT_AUTH, ssl.Purpose.SERVER_AUTH),
+    ],
+)
+def test_an_ssl_context_fits_the_role(
+    fits: Role, purpose: ssl.Purpose, other: ssl.Purpose
+) -> None:
+    check_ssl_context(ssl.create_default_context(purpose), fits)
+    with pytest.raises(ValueError, match=f"for a {fits.value}, .*Purpose.{purpose.name}"):
+        check_ssl_context(ssl.create_default_context(other), fits)
 
 
 # -- the client's side --------------------------------------------------------------------

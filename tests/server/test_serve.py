@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -162,6 +163,12 @@ async def test_an_address_that_is_taken_is_an_error_of_the_system() -> None:
     [
         ({"handler": "echo"}, TypeError, "handler"),
         ({"ssl_context": "x"}, TypeError, "ssl_context"),
+        ({"ssl_context": ssl.create_default_context()}, ValueError, "ssl_context"),
+        ({"port": "80"}, TypeError, "port"),
+        ({"port": True}, TypeError, "port"),
+        ({"port": -1}, ValueError, "port"),
+        ({"port": 65536}, ValueError, "port"),
+        ({"host": 127}, TypeError, "host"),
         ({"max_pings": 0}, ValueError, "max_pings"),
         ({"handshake_timeout": "1"}, TypeError, "handshake_timeout"),
         ({"subprotocols": "chat"}, TypeError, "subprotocols"),
@@ -180,9 +187,8 @@ async def test_a_bad_argument_is_refused_before_anything_is_listened_on(
         raise AssertionError("it listens")
 
     monkeypatch.setattr(trio, "open_tcp_listeners", open_none)
-    handler = arguments.pop("handler", echo)
     with pytest.raises(error, match=says):
-        await serve(handler, 0, **arguments)
+        await serve(**{"handler": echo, "port": 0, **arguments})
 
 
 async def test_serve_listeners_refuses_bad_arguments_in_its_own_name() -> None:
@@ -190,6 +196,22 @@ async def test_serve_listeners_refuses_bad_arguments_in_its_own_name() -> None:
     with pytest.raises(TypeError, match=r"serve_listeners\(\) got .* 'nonsense'"):
         await serve_listeners(echo, [listener], nonsense=1)  # type: ignore[call-arg]
     assert not listener.is_closed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"listeners": 5}, TypeError, "listeners"),
+        ({"listeners": ["a listener"]}, TypeError, "listeners"),
+        ({"listeners": []}, ValueError, "listeners"),
+        ({"handler_nursery": "x"}, TypeError, "handler_nursery"),
+    ],
+)
+async def test_serve_listeners_refuses_what_it_cannot_accept_from(
+    arguments: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=f"^{says} must"):
+        await serve_listeners(**{"handler": echo, "listeners": [MemoryListener()], **arguments})
 
 
 # -- its handlers -------------------------------------------------------------------------

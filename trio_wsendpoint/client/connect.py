@@ -79,11 +79,14 @@ async def connect(
 def _check_arguments(
     uri: Uri, ssl_context: ssl.SSLContext | None, stream: trio.abc.Stream | None
 ) -> None:
-    check_ssl_context(ssl_context)
+    check_ssl_context(ssl_context, Role.CLIENT)
     if ssl_context is not None and not uri.secure:
         raise ValueError("ssl_context needs a url that begins with wss://")
     if stream is not None and not isinstance(stream, trio.abc.Stream):
         raise TypeError(f"stream must be a trio.abc.Stream, not {type(stream).__name__}")
+    # Its checks would silently not be made.
+    if ssl_context is not None and isinstance(stream, trio.SSLStream):
+        raise ValueError("ssl_context must be None where stream is a trio.SSLStream already")
 
 
 def _has_authorization(handshake: ClientHandshake) -> bool:

@@ -42,6 +42,12 @@ from .transport import READ_SIZE, STREAM_ERRORS
 LINGER: Final = 1.0
 """Seconds that a client whose request is refused has to take the response and to leave."""
 
+# The kind of TLS context that cannot play a role, and the purpose of those that can.
+_OTHER_ROLE: Final = {
+    Role.CLIENT: (ssl.PROTOCOL_TLS_SERVER, ssl.Purpose.SERVER_AUTH.name),
+    Role.SERVER: (ssl.PROTOCOL_TLS_CLIENT, ssl.Purpose.CLIENT_AUTH.name),
+}
+
 
 class HandshakeKeywords(EndpointKeywords, total=False):
     """What `accept`, `connect` and `serve` take besides; see `HandshakeOptions`."""
@@ -202,7 +208,7 @@ class Acceptor:
         caller: str = "accept",
     ) -> Acceptor:
         """Check the keyword arguments of `accept` or `serve`, once."""
-        check_ssl_context(ssl_context)
+        check_ssl_context(ssl_context, Role.SERVER)
         options, handshake = parse_keywords(keywords, caller)
         return cls(
             options,
@@ -309,13 +315,21 @@ async def closing_on_error(stream: trio.abc.Stream) -> AsyncIterator[None]:
         raise
 
 
-def check_ssl_context(ssl_context: ssl.SSLContext | None) -> None:
-    """Refuse an `ssl_context` that is none.
+def check_ssl_context(ssl_context: ssl.SSLContext | None, role: Role) -> None:
+    """Refuse an `ssl_context` that is none, or that can only play the other role.
 
     Raises:
         TypeError: `ssl_context` is neither an `ssl.SSLContext` nor None.
+        ValueError: it is one for the other role.
     """
     if not isinstance(ssl_context, ssl.SSLContext | None):
         raise TypeError(
             f"ssl_context must be an ssl.SSLContext, not {type(ssl_context).__name__}"
+        )
+    # Else each connection would fail, and on a server as quietly as a port scanner's.
+    protocol, purpose = _OTHER_ROLE[role]
+    if ssl_context is not None and ssl_context.protocol == protocol:
+        raise ValueError(
+            f"ssl_context must be one for a {role.value}, such as"
+            f" ssl.create_default_context(ssl.Purpose.{purpose}) makes"
         )

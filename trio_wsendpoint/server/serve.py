@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeAlias, TypeVar, Unpack
 
 import trio
@@ -55,6 +55,7 @@ async def serve(
         OSError: the address cannot be listened on.
     """
     serve_stream = _serve_stream("serve", handler, options, ssl_context)
+    _check_address(port, host)
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
     await trio.serve_listeners(serve_stream, listeners, task_status=task_status)
 
@@ -81,9 +82,10 @@ async def serve_listeners(
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it.
     """
+    serve_stream = _serve_stream("serve_listeners", handler, options)
     await trio.serve_listeners(
-        _serve_stream("serve_listeners", handler, options),
-        list(listeners),
+        serve_stream,
+        _check_listeners(listeners, handler_nursery),
         handler_nursery=handler_nursery,
         task_status=task_status,
     )
@@ -117,6 +119,36 @@ def _serve_stream(
             _log_failure(error, extra)
 
     return serve_stream
+
+
+def _check_address(port: int, host: str | bytes | None) -> None:
+    if not isinstance(port, int) or isinstance(port, bool):
+        raise TypeError(f"port must be an int, not {type(port).__name__}")
+    # The system would take it modulo 65536.
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port must be 0 to 65535, not {port}")
+    if not isinstance(host, str | bytes | None):
+        raise TypeError(f"host must be a str, bytes or None, not {type(host).__name__}")
+
+
+def _check_listeners(
+    listeners: Sequence[ListenerT], handler_nursery: trio.Nursery | None
+) -> list[ListenerT]:
+    if not isinstance(listeners, Iterable):
+        raise TypeError(f"listeners must be a sequence, not {type(listeners).__name__}")
+    checked = list(listeners)
+    for listener in checked:
+        if not isinstance(listener, trio.abc.Listener):
+            raise TypeError(
+                f"listeners must be trio.abc.Listeners, not {type(listener).__name__}"
+            )
+    if not checked:
+        raise ValueError("listeners must not be empty")
+    if not isinstance(handler_nursery, trio.Nursery | None):
+        raise TypeError(
+            f"handler_nursery must be a trio.Nursery, not {type(handler_nursery).__name__}"
+        )
+    return checked
 
 
 def _log_failure(error: Exception, extra: dict[str, Any]) -> None:
