@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -409,6 +410,43 @@ async def test_an_answer_to_another_question_is_refused(
 
     with pytest.raises(HandshakeError, match=says):
         await connect_to(send)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "says"), [("wss", "TLS handshake failed: "), ("ws", "not HTTP|closed|broke")]
+)
+async def test_a_server_that_speaks_tls_is_not_one_that_does_not(
+    scheme: str, says: str, tls_contexts: TLSContexts
+) -> None:
+    context = tls_contexts.server if scheme == "ws" else None
+    async with echo_server(ssl_context=context) as port:
+        with pytest.raises(HandshakeError, match=says) as caught:
+            async with connect(f"{scheme}://localhost:{port}/"):
+                raise AssertionError
+    assert not isinstance(caught.value, HandshakeTimeout)
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 101 Swi"])
+async def test_a_server_that_resets_the_connection_is_no_hanging_matter(
+    scheme: str, answer: bytes
+) -> None:
+    async def reset(stream: trio.SocketStream) -> None:
+        await stream.receive_some(1)
+        if answer:
+            await stream.send_all(answer)
+        linger = struct.pack("ii", 1, 0)
+        stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, linger)
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, reset, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        with pytest.raises(HandshakeError) as caught:
+            async with connect(f"{scheme}://127.0.0.1:{port}/"):
+                raise AssertionError
+        nursery.cancel_scope.cancel()
+    assert not isinstance(caught.value, HandshakeTimeout)
 
 
 async def test_a_failed_handshake_closes_the_stream(autojump_clock: MockClock) -> None:
