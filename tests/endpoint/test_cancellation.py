@@ -45,8 +45,8 @@ from trio_wsendpoint import (
     serve,
     serve_listeners,
 )
-from trio_wsendpoint.endpoint.reader import TAKEOVER_DELAY
 from trio_wsendpoint.endpoint.tls import TLSStream, start_tls
+from trio_wsendpoint.endpoint.watch import TAKEOVER_DELAY
 from trio_wsendpoint.protocol import (
     DataFrame,
     Role,

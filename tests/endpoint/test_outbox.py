@@ -215,13 +215,15 @@ def count_writes(
         return lambda: stream.sizes
     sizes: list[int] = []
     transport = endpoint._life._transport
-    write = transport.write_nowait  # type: ignore[attr-defined]
+    write = transport.write_nowait
 
     def write_nowait(buffers: list[bytes]) -> int:
         sizes.append(write(buffers))
         return sizes[-1]
 
-    monkeypatch.setattr(transport, "write_nowait", write_nowait)
+    monkeypatch.setattr(
+        type(transport), "write_nowait", lambda _, buffers: write_nowait(buffers)
+    )
     return lambda: sizes
 
 
@@ -283,7 +285,7 @@ async def test_whoever_waits_is_woken_when_another_task_writes_it_all() -> None:
     ours, theirs = stream_pair("socket")
     connection = Connection(Role.SERVER)
     connection.open()
-    outbox = Outbox(connection, transport_for(ours), lambda: None, lambda: None)
+    outbox = Outbox(connection.outbound, transport_for(ours), lambda: None, lambda: None)
     outbox.gathering = True
     connection.send_message("x")
     outbox.flush(gather=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import sys
 import zlib
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from trio_wsendpoint.endpoint import (
     ConnectionClosedError,
     ConnectionClosedOK,
     Endpoint,
+    inbox,
     open_endpoint,
     reader,
+    watch,
 )
 from trio_wsendpoint.endpoint.transport import NonblockingTransport
 from trio_wsendpoint.protocol import (
@@ -50,7 +53,7 @@ def is_paused(endpoint: Endpoint) -> bool:
 
 async def takeover() -> None:
     """Let the reader task take the role."""
-    await trio.sleep(reader.TAKEOVER_DELAY * 2)
+    await trio.sleep(watch.TAKEOVER_DELAY * 2)
     await wait_all_tasks_blocked()
 
 
@@ -108,7 +111,7 @@ async def test_a_ping_is_answered_while_the_application_is_busy(
             began = trio.current_time()
             await peer.send(PING, bytes((number,)))
             await peer.expect(PONG, bytes((number,)))
-            assert trio.current_time() - began <= reader.TAKEOVER_DELAY
+            assert trio.current_time() - began <= watch.TAKEOVER_DELAY
             await peer.send(TEXT, bytes((number,)))
             await trio.sleep(1)
         assert [await endpoint.receive() for _ in range(3)] == ["\x00", "\x01", "\x02"]
@@ -228,7 +231,7 @@ async def test_a_receiver_that_is_cancelled_while_it_reads_loses_nothing(
     async with open_scripted(kind="socket") as (endpoint, peer):
         data = peer.frame(TEXT, b"message")
         for i in range(1, len(data)):
-            with trio.move_on_after(reader.TAKEOVER_DELAY / 4) as scope:
+            with trio.move_on_after(watch.TAKEOVER_DELAY / 4) as scope:
                 await endpoint.receive()
             assert scope.cancelled_caught
             await peer.send_raw(data[i - 1 : i])
@@ -358,7 +361,7 @@ async def test_a_receiver_that_was_woken_for_nothing_waits_again(
             reads += 1
             return None if reads == 1 else read_nowait()
 
-        monkeypatch.setattr(transport, "read_nowait", spurious)
+        monkeypatch.setattr(type(transport), "read_nowait", lambda _: spurious())
         await peer.send(TEXT, b"x")
         assert await endpoint.receive() == "x"
 
@@ -381,10 +384,11 @@ async def test_reading_pauses_when_the_look_ahead_is_full_and_goes_on_after_rece
         await trio.sleep(10)
         assert is_paused(endpoint)
         waiting = endpoint.statistics().received.waiting
-        assert reader.LOOK_AHEAD <= waiting <= reader.LOOK_AHEAD + 3 * 2**16
+        assert inbox.LOOK_AHEAD <= waiting <= inbox.LOOK_AHEAD + 3 * 2**16
         assert endpoint.statistics().received.size < 2**19
         for _ in range(200):
             total += len(await endpoint.receive())
+        await wait_all_tasks_blocked()
         assert not is_paused(endpoint)
     assert total == 2_000_000
     assert endpoint.statistics().received.messages == 200
@@ -396,7 +400,7 @@ async def test_reading_goes_on_once_a_message_as_large_as_the_look_ahead_was_rec
 ) -> None:
     async with open_scripted(kind=kind) as (endpoint, peer), trio.open_nursery() as nursery:
         await takeover()
-        nursery.start_soon(peer.send, BINARY, bytes(reader.LOOK_AHEAD))
+        nursery.start_soon(peer.send, BINARY, bytes(inbox.LOOK_AHEAD))
         await takeover()
         await endpoint.receive()
         await peer.send(PING)
@@ -434,16 +438,15 @@ async def test_a_flood_of_tiny_messages_is_counted_with_its_overhead(
         nursery.start_soon(flood)
         await endpoint.receive()
         await trio.sleep(10)
-        life_reader = endpoint._life.reader
-        held: list[Any] = list(life_reader._batch)
-        while True:
-            try:
-                held += life_reader._from_reader.receive_nowait()[0]
-            except trio.WouldBlock:
-                break
+        box = endpoint._life.reader.inbox
+        held: list[Any] = [*box.ready, *box._rest]
+        if box._channel is not None:
+            with contextlib.suppress(trio.WouldBlock):
+                while True:
+                    held += box._channel[1].receive_nowait()[0]
         memory = sum(map(sys.getsizeof, held)) + 8 * len(held)
         assert endpoint.statistics().received.waiting >= memory
-        assert memory < reader.LOOK_AHEAD + 2 * 2**16 * 25
+        assert memory < inbox.LOOK_AHEAD + 2 * 2**16 * 25
         nursery.cancel_scope.cancel()
 
 

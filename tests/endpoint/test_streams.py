@@ -13,7 +13,7 @@ from trio_wsendpoint.endpoint import (
     ConnectionClosedOK,
     Endpoint,
     SendStream,
-    reader,
+    inbox,
 )
 from trio_wsendpoint.protocol import (
     BinaryFrame,
@@ -488,7 +488,7 @@ async def test_a_huge_frame_passes_in_bounded_memory(
                 total += len(piece)
                 largest = max(largest, endpoint.statistics().received.waiting)
         assert total == size
-        assert largest < reader.LOOK_AHEAD + 2**18
+        assert largest < inbox.LOOK_AHEAD + 2**18
 
 
 @on_both_streams

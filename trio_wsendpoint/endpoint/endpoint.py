@@ -29,13 +29,15 @@ from ..protocol import (
     check_sendable,
 )
 from .errors import ConnectionClosedOK
+from .inbox import CHECKPOINT_EVERY
 from .life import Life
 from .streams import ReceiveStream, SendStream, StreamKind
-
-CHECKPOINT_EVERY: Final = 64
-"""Messages sent or received without waiting, before the scheduler has its turn."""
+from .waiting import Turns
 
 Sendable: TypeAlias = str | BytesLike | Message
+
+# What most messages are, on their way in and out.
+_PLAIN: Final = frozenset({str, bytes})
 
 
 @attrs.frozen
@@ -73,14 +75,14 @@ class Endpoint(trio.abc.Channel[str | bytes]):
     send, and any number may receive: each message goes to one of them, in order.
     """
 
-    __slots__ = ("_agreement", "_life", "_receive_lock", "_send_lock", "_since_checkpoint")
+    __slots__ = ("_agreement", "_life", "_ready", "_receiving", "_sending")
 
     def __init__(self, life: Life, agreement: Agreement | None) -> None:
         self._life = life
         self._agreement = agreement
-        self._send_lock = trio.Lock()
-        self._receive_lock = trio.Lock()
-        self._since_checkpoint = 0
+        self._ready = life.reader.inbox.ready
+        self._receiving = life.receiver.turns
+        self._sending = Turns("sending")
 
     # -- receiving ------------------------------------------------------------------------
 
@@ -98,46 +100,43 @@ class Endpoint(trio.abc.Channel[str | bytes]):
                 `trio.BrokenResourceError`.
             trio.ClosedResourceError: the endpoint was closed on our side.
         """
-        entry = await self._receive()
+        # The shortest way to a message that is there; `__anext__` has it, too.
+        ready = self._ready
+        if ready and self._receiving.holder is None and type(ready[-1]) in _PLAIN:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            message = ready.pop()
+            if not ready:
+                self._life.reader.inbox.release()
+            return message  # type: ignore[return-value]
+        entry = await self._life.receiver.next_message()
+        if entry is None:
+            raise await self._life.end_of_receiving()
         return entry.payload if isinstance(entry, Message) else entry
 
     async def receive_message(self) -> Message:
         """Wait for the next message, like `receive`, and get it with its frames."""
-        entry = await self._receive()
+        entry = await self._life.receiver.next_message()
+        if entry is None:
+            raise await self._life.end_of_receiving()
         if isinstance(entry, Message):
             return entry
         return Message(entry, TextFrame if isinstance(entry, str) else BinaryFrame)
 
-    async def _receive(self) -> str | bytes | Message:
-        await self._checkpoint()
-        reader = self._life.reader
-        message = None if self._receive_lock.locked() else reader.next_message_nowait()
-        if message is not None:
-            return message
-        await self._acquire_receive_lock()
-        try:
-            message = await reader.next_message()
-        finally:
-            self._receive_lock.release()
-        if message is None:
-            raise await self._life.end_of_receiving()
-        return message
-
-    async def _acquire_receive_lock(self) -> None:
-        # To wait for a lock that is free would cost a schedule point.
-        if self._receive_lock.locked():
-            await self._receive_lock.acquire()
-        else:
-            self._receive_lock.acquire_nowait()
-
     async def __anext__(self) -> str | bytes:
-        try:
-            message = await self._receive()
-            return message.payload if isinstance(message, Message) else message
-        except ConnectionClosedOK:
-            if self._life.options.raise_on_close:
-                raise
-            raise StopAsyncIteration from None
+        ready = self._ready
+        if ready and self._receiving.holder is None and type(ready[-1]) in _PLAIN:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            message = ready.pop()
+            if not ready:
+                self._life.reader.inbox.release()
+            return message  # type: ignore[return-value]
+        entry = await self._life.receiver.next_message()
+        if entry is None:
+            error = await self._life.end_of_receiving()
+            if isinstance(error, ConnectionClosedOK) and not self._life.options.raise_on_close:
+                raise StopAsyncIteration
+            raise error
+        return entry.payload if isinstance(entry, Message) else entry
 
     @asynccontextmanager
     async def open_receive_stream(self) -> AsyncIterator[ReceiveStream]:
@@ -153,17 +152,21 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             ConnectionClosedOK, ConnectionClosedError, trio.ClosedResourceError: as `receive`.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        async with self._receive_lock:
-            first = await self._life.reader.next_stream()
+        receiver = self._life.receiver
+        await receiver.turns.take()
+        try:
+            first = await receiver.next_stream()
             if first is None:
                 raise await self._life.end_of_receiving()
-            stream = ReceiveStream(first, self._life.reader, self._life.end_of_stream)
+            stream = ReceiveStream(first, receiver, self._life.end_of_stream)
             try:
                 yield stream
             finally:
                 stream.close()
                 while stream.busy:
                     await trio.lowlevel.cancel_shielded_checkpoint()
+        finally:
+            receiver.turns.pass_on()
 
     # -- sending --------------------------------------------------------------------------
 
@@ -186,12 +189,20 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         """
         life = self._life
         outbox = life.outbox
-        check_sendable(message)
-        await self._checkpoint()
-        if self._send_lock.locked() or outbox.full:
+        connection = life.connection
+        if type(message) not in _PLAIN:
+            check_sendable(message)
+        if connection.outbound.sent.messages % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        if outbox.full or self._sending.holder is not None:
             await self._send_in_turn(message, compress)
         else:
-            self._send(message, compress)
+            if not connection.is_open:
+                life.check_open()
+            connection.send_message(message, compress=compress)
+            outbox.flush(gather=True)
         if outbox.full:
             await outbox.wait_flushed()
 
@@ -202,14 +213,16 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             await self._life.outbox.wait_for_room()
             self._send(message, compress)
             return
-        async with self._send_lock:
+        await self._sending.take()
+        try:
             await self._life.outbox.wait_for_room()
             self._send(message, compress)
+        finally:
+            self._sending.pass_on()
 
     def _send(self, message: Sendable, compress: bool) -> None:
         life = self._life
-        if not life.is_open:
-            life.check_open()
+        life.check_open()
         life.connection.send_message(message, compress=compress)
         life.outbox.flush(gather=True)
 
@@ -236,7 +249,8 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         """
         frame_type = _data_frame_type(kind)
         await trio.lowlevel.checkpoint_if_cancelled()
-        async with self._send_lock:
+        await self._sending.take()
+        try:
             life = self._life
             await life.outbox.wait_for_room()
             life.check_open()
@@ -253,6 +267,8 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             finally:
                 stream.close()
             await life.outbox.wait_flushed()
+        finally:
+            self._sending.pass_on()
 
     async def ping(self, payload: bytes | None = None) -> float:
         """Send a ping and wait for its pong.
@@ -403,7 +419,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
     def statistics(self) -> Statistics:
         """What crossed the endpoint so far, and what waits in its buffers."""
         connection = self._life.connection
-        sent, received = connection.sent, connection.received
+        sent, received = connection.outbound.sent, connection.received
         return Statistics(
             Traffic(sent.messages, sent.size, sent.pings, sent.pongs, self._life.outbox.memory),
             Traffic(
@@ -411,18 +427,9 @@ class Endpoint(trio.abc.Channel[str | bytes]):
                 received.size,
                 received.pings,
                 received.pongs,
-                self._life.reader.size + self._life.dispatcher.size,
+                self._life.receiver.size + self._life.dispatcher.size,
             ),
         )
-
-    async def _checkpoint(self) -> None:
-        """A cancellation point; every so often a schedule point, too."""
-        self._since_checkpoint += 1
-        if self._since_checkpoint >= CHECKPOINT_EVERY:
-            self._since_checkpoint = 0
-            await trio.lowlevel.checkpoint()
-        else:
-            await trio.lowlevel.checkpoint_if_cancelled()
 
 
 def _data_frame_type(kind: StreamKind) -> type[DataFrame]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Awaitable, Callable
+from types import NoneType
 from typing import Any
 
 import trio
@@ -24,6 +25,7 @@ from .log import ConnectionLog
 from .options import EndpointOptions
 from .outbox import Outbox
 from .reader import Reader
+from .receiving import Receiver
 from .tls import TLSStream, transport_for
 from .transport import STREAM_ERRORS
 
@@ -61,6 +63,7 @@ class Life:
         "options",
         "outbox",
         "reader",
+        "receiver",
         "scope",
     )
 
@@ -89,18 +92,14 @@ class Life:
         self._closed_by_us = False
         self._gave_up = False
         self.outbox = Outbox(
-            self.connection, self._transport, self._start_writer, self._on_broken
-        )
-        self.dispatcher = ControlDispatcher(
-            self.connection, options.control_handlers, lambda: self.reader.wake()
+            self.connection.outbound, self._transport, self._start_writer, self._on_broken
         )
         self.reader = Reader(
-            self.connection,
-            self._transport,
-            self.outbox,
-            self._on_received,
-            self._crash,
-            lambda: self.dispatcher.full,
+            self.connection, self._transport, self.outbox, self._on_news, self._crash
+        )
+        self.receiver = Receiver(self.connection, self.reader, self._on_news)
+        self.dispatcher = ControlDispatcher(
+            self.connection, options.control_handlers, self._on_control_room
         )
         self.heartbeat = Heartbeat(
             options.max_pings, self.connection, self.reader, self.outbox, self._on_silence
@@ -178,16 +177,22 @@ class Life:
 
     # -- what the parts report ------------------------------------------------------------
 
-    def _on_received(self) -> None:
+    def _on_news(self) -> None:
+        """The reader has brought more than messages."""
         connection = self.connection
+        connection.has_news = False
         if connection.answered_pings:
             self.heartbeat.take_pongs()
         if connection.control_frames:
             self.dispatcher.take(closing=self._closed_by_us)
-        if self.outbox.size:
-            self.outbox.flush(gather=True)
+            self.reader.held_up = self.dispatcher.full
+        self.outbox.flush(gather=True)
         if connection.peer_state is not State.OPEN:
             self.heartbeat.end()
+
+    def _on_control_room(self) -> None:
+        self.reader.held_up = False
+        self.reader.wake()
 
     def _on_broken(self) -> None:
         """Nothing can be written any more; what the peer sent before may still be read."""
@@ -231,7 +236,7 @@ class Life:
     async def leave(self, error: BaseException | None) -> None:
         """The `async with` is being left: normally, or by an exception."""
         code = _code_for(error)
-        hurries = code is CloseCode.GOING_AWAY or not isinstance(error, Exception | None)
+        hurries = code is CloseCode.GOING_AWAY or not isinstance(error, (Exception, NoneType))
         if not hurries and not isinstance(self.fatal, HeartbeatTimeout):
             await self.close(code, "")
         else:  # cancelled, interrupted, or of no use to wait for: there is no time to lose
@@ -245,6 +250,7 @@ class Life:
 
     def _begin_close(self, code: int | None, reason: str) -> None:
         self._closed_by_us = True
+        self.receiver.drop()
         self.reader.drain()
         if self.is_open:
             self.connection.send_close(code, reason)
@@ -265,9 +271,7 @@ class Life:
     @property
     def is_open(self) -> bool:
         """Whether more can be sent: not once either side has closed or failed."""
-        connection = self.connection
-        both_open = connection.state is State.OPEN is connection.peer_state
-        return both_open and not self.outbox.broken
+        return self.connection.is_open and not self.outbox.broken
 
     def check_open(self) -> None:
         """Refuse to send when nothing more can be sent.

@@ -16,8 +16,9 @@ from typing import Final
 
 import trio
 
-from ..protocol import BUFFER_OVERHEAD, BytesLike, Connection
-from .transport import STREAM_ERRORS, NonblockingTransport, StreamTransport
+from ..protocol import BUFFER_OVERHEAD, BytesLike, Outbound
+from .transport import STREAM_ERRORS, StreamTransport
+from .waiting import Bell
 
 HIGH_WATER: Final = 2**16
 """Bytes that may wait in the outbox before `send` waits; also those that gather at most."""
@@ -27,7 +28,7 @@ class Outbox:
     """Writes what its connection has to send.
 
     Args:
-        connection: Where the frames come from.
+        outbound: Where the frames come from.
         transport: Where they go.
         start_writer: Starts the writer task, given its async function.
         on_broken: Called when the stream can no longer be written.
@@ -41,12 +42,12 @@ class Outbox:
     """
 
     __slots__ = (
+        "_blocked",
         "_buffers",
-        "_connection",
         "_left",
         "_on_broken",
+        "_outbound",
         "_start_writer",
-        "_started",
         "_transport",
         "_waiting",
         "_work",
@@ -58,21 +59,22 @@ class Outbox:
 
     def __init__(
         self,
-        connection: Connection,
+        outbound: Outbound,
         transport: StreamTransport,
         start_writer: Callable[[], None],
         on_broken: Callable[[], None],
     ) -> None:
-        self._connection = connection
+        self._outbound = outbound
         self._transport = transport
         self._start_writer = start_writer
         self._on_broken = on_broken
-        self._started = False
+        self._work: Bell | None = None  # there is one once the writer task is needed
         # What was taken from the connection's queue and is not yet written.
         self._buffers: list[BytesLike] = []
         self._left = 0
-        self._work = trio.lowlevel.ParkingLot()
-        self._waiting: set[trio.lowlevel.Task] = set()
+        # Whether the stream has not taken all, and the rest is for the writer task.
+        self._blocked = False
+        self._waiting: list[trio.lowlevel.Task] = []
         self.gathering = False
         self.broken = False
         self.full = False
@@ -81,13 +83,13 @@ class Outbox:
     @property
     def size(self) -> int:
         """Bytes that wait to be written."""
-        return self._left + self._connection.size_to_send + self._transport.unsent
+        return self._left + self._outbound.size + self._transport.unsent
 
     @property
     def memory(self) -> int:
         """Bytes of memory that they take."""
         taken = self._left + BUFFER_OVERHEAD * len(self._buffers)
-        return taken + self._connection.memory_to_send + self._transport.unsent
+        return taken + self._outbound.memory + self._transport.unsent
 
     @property
     def undelivered(self) -> int:
@@ -105,26 +107,38 @@ class Outbox:
         Args:
             gather: Whether it may wait until the tick ends, if a batch is being consumed.
         """
-        waiting = self.size
-        if self.broken or not waiting:
+        size = self._outbound.size
+        if self.broken:
             return
-        gathers = gather and self.gathering and waiting <= HIGH_WATER
-        if gathers or self._left or not self._write_nowait():
-            self.full = self.size > HIGH_WATER and not self.broken
+        if self._blocked:
+            self.full = self.size > HIGH_WATER
+            self._wake_writer()
+        elif gather and self.gathering and size <= HIGH_WATER:
+            if size:
+                self._wake_writer()
+        elif (size or self._transport.unsent) and not self._write_nowait():
             self._wake_writer()
 
     def _write_nowait(self) -> bool:
         """Write what goes without waiting; says whether that is all."""
-        if not isinstance(self._transport, NonblockingTransport):
-            return False
-        self._take()
+        size = self._outbound.size
+        buffers = self._outbound.take()
         try:
-            self._advance(self._transport.write_nowait(self._buffers))
+            written = self._transport.write_nowait(buffers)
         except STREAM_ERRORS:
             self.give_up()
+            return True
+        self.written += written
+        self.full = False
         if self._waiting:
             self._wake_waiting()
-        return not self._left and not self._transport.unsent
+        if written == size and not self._transport.unsent:
+            return True
+        self._buffers, self._left = buffers, size
+        self._drop(written)
+        self._blocked = True
+        self.full = self.size > HIGH_WATER
+        return False
 
     async def wait_flushed(self, limit: int = HIGH_WATER) -> None:
         """Wait until at most `limit` bytes wait. Cancelled, it returns at once, silently.
@@ -154,11 +168,11 @@ class Outbox:
         def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
             nonlocal cancelled
             cancelled = True
-            self._waiting.discard(task)
+            self._waiting.remove(task)
             trio.lowlevel.reschedule(task)
             return trio.lowlevel.Abort.FAILED
 
-        self._waiting.add(task)
+        self._waiting.append(task)
         await trio.lowlevel.wait_task_rescheduled(abort)
         return cancelled
 
@@ -177,23 +191,14 @@ class Outbox:
         self._left = 0
         self._on_broken()
         self._wake_waiting()
-        self._work.unpark_all()
+        if self._work is not None:
+            self._work.ring()
 
-    def _take(self) -> None:
-        self._buffers += self._connection.data_to_send()
-        self._left = sum(map(len, self._buffers))
-
-    def _advance(self, count: int) -> None:
-        """Drop what was written."""
-        self.written += count
+    def _drop(self, count: int) -> None:
+        """Let go of what was written."""
         self._left -= count
-        if not self._left:
-            self._buffers.clear()
-            self.full = self._connection.size_to_send > HIGH_WATER
-            return
-        self.full = self.size > HIGH_WATER
         done = 0
-        while count >= len(self._buffers[done]):
+        while count and count >= len(self._buffers[done]):
             count -= len(self._buffers[done])
             done += 1
         del self._buffers[:done]
@@ -201,24 +206,34 @@ class Outbox:
             self._buffers[0] = memoryview(self._buffers[0])[count:]
 
     def _wake_writer(self) -> None:
-        if not self._started:
-            self._started = True
+        if self._work is None:
+            self._work = Bell()
             self._start_writer()
-        elif self._work:
-            self._work.unpark()
+        else:
+            self._work.ring()
 
     async def run_writer(self) -> None:
         """The writer task."""
+        assert self._work is not None
         while not self.broken:
-            if not self.size:
-                await self._work.park()
-                continue
-            if not self._left:
-                if self._write_nowait():
-                    continue
-                self._take()
-            try:
-                self._advance(await self._transport.write_some(self._buffers))
-            except STREAM_ERRORS:
-                self.give_up()
-            self._wake_waiting()
+            if self._outbound.size and not self._blocked:
+                self._write_nowait()
+            elif self.size:
+                await self._write_when_possible()
+            else:
+                self._blocked = False
+                await self._work.wait()
+
+    async def _write_when_possible(self) -> None:
+        if not self._left:
+            self._left = self._outbound.size
+            self._buffers = self._outbound.take()
+        try:
+            written = await self._transport.write_some(self._buffers)
+        except STREAM_ERRORS:
+            self.give_up()
+            return
+        self.written += written
+        self._drop(written)
+        self.full = self.size > HIGH_WATER
+        self._wake_waiting()

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import trio
 
 from ..protocol import (
+    BYTES_LIKE,
     BinaryFrame,
     BytesLike,
     Connection,
@@ -20,7 +21,7 @@ from ..protocol import (
     encode_text,
 )
 from .outbox import Outbox
-from .reader import Reader
+from .receiving import Receiver
 
 StreamKind: TypeAlias = Literal["text", "binary"] | type[Frame]
 
@@ -119,7 +120,7 @@ class SendStream:
     def _to_payload(self, chunk: str | BytesLike) -> bytes:
         if isinstance(chunk, str) and self._decoder:
             payload = encode_text(chunk, "chunk")
-        elif isinstance(chunk, bytes | bytearray | memoryview):
+        elif isinstance(chunk, BYTES_LIKE):
             payload = bytes(chunk)
         else:
             wanted = "str or bytes-like" if self._decoder else "bytes-like"
@@ -169,19 +170,19 @@ class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
         "_ended",
         "_first",
         "_one_at_a_time",
-        "_reader",
+        "_receiver",
         "_unfinished",
         "_waiting",
         "kind",
     )
 
     def __init__(
-        self, first: Entry, reader: Reader, ended: Callable[[], Awaitable[Exception]]
+        self, first: Entry, receiver: Receiver, ended: Callable[[], Awaitable[Exception]]
     ) -> None:
         piece = _as_piece(first)
         self.kind: StreamKind = _NAMES.get(piece.frame_type, piece.frame_type)
         self._first: Piece | None = piece
-        self._reader = reader
+        self._receiver = receiver
         self._ended = ended
         self._unfinished = not piece.final
         self._closed = False
@@ -219,7 +220,7 @@ class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
         raise trio.ClosedResourceError("the stream was left")
 
     async def _next_piece(self) -> Piece:
-        entry = await self._reader.next_piece()
+        entry = await self._receiver.next_piece()
         if entry is None:
             raise await self._ended()
         assert isinstance(entry, Piece)
@@ -248,7 +249,7 @@ class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
     def _skip(self) -> None:
         if self._unfinished:
             self._unfinished = False
-            self._reader.skip_message()
+            self._receiver.skip_message()
 
 
 def _as_piece(entry: Entry) -> Piece:

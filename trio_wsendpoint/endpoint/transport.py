@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 import trio
@@ -37,6 +37,7 @@ STREAM_ERRORS: Final = (trio.BrokenResourceError, trio.ClosedResourceError, OSEr
 class StreamTransport:
     """Any Trio stream: only its reader task reads it, and only the writer task writes."""
 
+    __slots__ = ("stream",)
     nonblocking = False
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -55,6 +56,10 @@ class StreamTransport:
     async def read(self) -> BytesLike:
         """Read some bytes; empty at the end of the stream."""
         return await self.stream.receive_some(READ_SIZE)
+
+    def write_nowait(self, buffers: Sequence[BytesLike]) -> int:  # noqa: ARG002
+        """Write what goes without blocking, and return how many bytes that is: none."""
+        return 0
 
     async def write_some(self, buffers: Sequence[BytesLike]) -> int:
         """Write the first of the buffers or more, and return how many bytes that is."""
@@ -90,6 +95,7 @@ def _head(buffers: Sequence[BytesLike]) -> BytesLike:
 class NonblockingTransport(StreamTransport):
     """A stream that any task may read or write without blocking, and wait for apart."""
 
+    __slots__ = ("_socket",)
     nonblocking = True
 
     def __init__(self, stream: trio.abc.Stream, socket_stream: trio.SocketStream) -> None:
@@ -112,13 +118,27 @@ class NonblockingTransport(StreamTransport):
         """
         raise NotImplementedError
 
+    def read_into_nowait(self, room: memoryview) -> tuple[int, BytesLike] | None:
+        """Read what is there, like `read_nowait`, but the first of it straight into its place.
+
+        Returns:
+            How many bytes are in `room` now, and what came after it was full; 0 and nothing
+            at the end of the stream; None if it would block.
+        """
+        data = self.read_nowait()
+        if data is None:
+            return None
+        filled = min(len(room), len(data))
+        room[:filled] = data[:filled]
+        return filled, data[filled:]
+
     def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
         """Write what the stream takes of the buffers, and return how many bytes that is."""
         raise NotImplementedError
 
-    async def wait_readable(self) -> None:
+    def wait_readable(self) -> Awaitable[None]:
         """Wait until there is something to read, or the end of the stream."""
-        await trio.lowlevel.wait_readable(self._open_fd())
+        return trio.lowlevel.wait_readable(self._open_fd())  # noqa: ASYNC105 - the caller does
 
     def _open_fd(self) -> int:
         fd = self._socket.fileno()
@@ -171,6 +191,19 @@ def read_socket(socket: trio.socket.SocketType) -> memoryview | None:
         return None
 
 
+def read_socket_into(
+    socket: trio.socket.SocketType, room: memoryview
+) -> tuple[int, BytesLike] | None:
+    """Read a socket once, into `room` and then into the buffer that is shared."""
+    scratch = _scratch.buffer
+    try:
+        size = os.readv(socket.fileno(), (room, scratch))
+    except (BlockingIOError, InterruptedError):
+        return None
+    filled = min(size, len(room))
+    return filled, scratch[: size - filled]
+
+
 def write_socket(socket: trio.socket.SocketType, buffers: Sequence[BytesLike]) -> int:
     """Write what a socket takes without blocking, and return how many bytes that is."""
     try:
@@ -189,12 +222,18 @@ class SocketTransport(NonblockingTransport):
     each time, as a closed socket has none, and its number may already be another's.
     """
 
+    __slots__ = ()
+
     def __init__(self, stream: trio.SocketStream) -> None:
         super().__init__(stream, stream)
 
     def read_nowait(self) -> BytesLike | None:
         """Read what is there."""
         return read_socket(self._socket)
+
+    def read_into_nowait(self, room: memoryview) -> tuple[int, BytesLike] | None:
+        """Read what is there, the first of it straight into its place."""
+        return read_socket_into(self._socket, room)
 
     def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
         """Write what the socket takes."""

@@ -26,14 +26,15 @@ from .handshake import Agreement, ClientHandshake, ServerHandshake, refusal
 from .http import Headers, HeadersLike, Request, Response
 from .http11 import RequestReader, ResponseReader, encode_request, encode_response
 from .inbound import InboundOptions, OnDataFrame
-from .masking import BytesLike
+from .masking import BYTES_LIKE, BytesLike
 from .messages import Entry, Message, Piece, create_message, encode_text, memory_of
-from .outbound import BUFFER_OVERHEAD, Counters
+from .outbound import BUFFER_OVERHEAD, Counters, Outbound
 from .state import TRANSITIONS, Event, State
 from .trace import describe_frame
 
 __all__ = [
     "BUFFER_OVERHEAD",
+    "BYTES_LIKE",
     "TRANSITIONS",
     "Agreement",
     "BinaryFrame",
@@ -61,6 +62,7 @@ __all__ = [
     "Message",
     "OnDataFrame",
     "Opcode",
+    "Outbound",
     "Parameters",
     "PermessageDeflate",
     "Piece",

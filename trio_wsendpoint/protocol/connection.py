@@ -28,12 +28,10 @@ from .frames import (
     to_bytes,
 )
 from .inbound import Inbound, InboundOptions
-from .masking import BytesLike
+from .masking import BYTES_LIKE, BytesLike
 from .messages import Entry, Message, Piece, count_messages, frame_of
 from .outbound import Counters, Outbound, Trace
 from .state import Event, State, next_state
-
-_BYTES_LIKE: Final = (bytes, bytearray, memoryview)
 
 
 class Role(enum.Enum):
@@ -67,17 +65,23 @@ class Connection:
         control_frames: Received control frames of types given to the `FrameParser`; whoever
             handles them takes them out.
         answered_pings: Payloads of pings of ours whose pong came; likewise.
+        outbound: Our half: what is queued, for whoever writes it.
+        is_open: Whether messages may cross both ways.
+        has_news: Whether more came than messages, such as a pong, a close, or a failure;
+            whoever has looked to it takes it back.
     """
 
     __slots__ = (
         "_inbound",
         "_options",
-        "_outbound",
         "_outstanding_pings",
         "answered_pings",
         "closed_first",
         "control_frames",
         "failure",
+        "has_news",
+        "is_open",
+        "outbound",
         "peer_state",
         "received",
         "received_close_frame",
@@ -93,6 +97,7 @@ class Connection:
             raise TypeError(f"options must be InboundOptions, not {options!r}")
         self.role = role
         self.state = self.peer_state = State.CONNECTING
+        self.is_open = self.has_news = False
         self.sent_close_frame: CloseFrame | None = None
         self.received_close_frame: CloseFrame | None = None
         self.closed_first: Role | None = None
@@ -101,7 +106,7 @@ class Connection:
         self.control_frames: list[ControlFrame] = []
         self.answered_pings: list[bytes] = []
         self._options = options or InboundOptions()
-        self._outbound = Outbound(role is Role.CLIENT)
+        self.outbound = Outbound(role is Role.CLIENT)
         self._outstanding_pings: list[bytes] = []
         self._inbound: Inbound | None = None
 
@@ -111,12 +116,23 @@ class Connection:
         Args:
             codecs: What the negotiation of extensions ended in.
         """
-        opened = next_state(self.state, Event.HANDSHAKE)
-        self.peer_state = next_state(self.peer_state, Event.HANDSHAKE)
-        self.state = opened
-        self._outbound.use(codecs)
+        next_state(self.state, Event.HANDSHAKE)  # refuses, with nothing changed
+        self._move_peer(Event.HANDSHAKE)
+        self._move(Event.HANDSHAKE)
+        self.outbound.use(codecs)
         masked = self.role is Role.SERVER
         self._inbound = Inbound(masked, self._options, codecs, self._on_control)
+
+    def _move(self, event: Event) -> None:
+        """Our half moves on."""
+        self.state = next_state(self.state, event)
+        self.is_open = self.state is State.OPEN is self.peer_state
+
+    def _move_peer(self, event: Event) -> None:
+        """The peer's half moves on."""
+        self.peer_state = next_state(self.peer_state, event)
+        self.is_open = self.state is State.OPEN is self.peer_state
+        self.has_news = True
 
     def trace(self, on_received: Trace, on_sent: Trace) -> None:
         """Have functions called with each frame that crosses from here on, for logs.
@@ -125,15 +141,21 @@ class Connection:
         """
         assert self._inbound is not None
         self._inbound.trace = on_received
-        self._outbound.trace = on_sent
+        self.outbound.trace = on_sent
 
     # -- their half -----------------------------------------------------------------------
 
-    def receive_data(self, data: BytesLike) -> list[Entry]:
+    @property
+    def room(self) -> memoryview | None:
+        """Where the rest of a large frame is best read into, if one is arriving."""
+        return self._inbound.room if self._inbound is not None else None
+
+    def receive_data(self, data: BytesLike, filled: int = 0) -> list[Entry]:
         """Take bytes from the peer and return the messages that they complete.
 
         Args:
             data: What was read; empty to go on with what is `pending`. It is not kept.
+            filled: How many bytes were read before them, into `room`.
 
         Returns:
             A batch of messages in order: `str` or `bytes` for most, a `Message` where its
@@ -143,15 +165,17 @@ class Connection:
             TypeError: `data` is not bytes-like.
             LocalProtocolError: the opening handshake is not done.
         """
-        if not isinstance(data, _BYTES_LIKE):
+        if not isinstance(data, BYTES_LIKE):
             raise TypeError(f"data must be bytes-like, not {type(data).__name__}")
         batch: list[Entry] = []
-        self.received.size += len(data)
+        self.received.size += filled + len(data)
         if self.peer_state is State.OPEN and self._inbound is not None:
             try:
-                self._inbound.receive(data, batch)
+                self._inbound.receive(data, batch, filled)
             except ProtocolError as error:
                 self._fail(error)
+            if self._inbound.assembler.oversize:
+                self.has_news = True
         elif self.peer_state is State.CONNECTING:
             next_state(self.peer_state, Event.FRAME)
         self.received.messages += count_messages(batch)
@@ -163,7 +187,7 @@ class Connection:
             self.failure = ProtocolError(
                 "the stream ended with no close frame", CloseCode.ABNORMAL_CLOSURE
             )
-        self.peer_state = next_state(self.peer_state, Event.END)
+        self._move_peer(Event.END)
         self._discard_input()
 
     @property
@@ -202,6 +226,8 @@ class Connection:
         if self._inbound is not None:
             self._inbound.pending |= self._inbound.assembler.oversize
             self._inbound.assembler.stream(batch)
+            if self._inbound.ungather():
+                batch += self.receive_data(b"")  # type: ignore[arg-type]  # of one message
         return batch
 
     def skip_message(self) -> None:
@@ -225,7 +251,7 @@ class Connection:
         # "_Fail the WebSocket Connection_ ... SHOULD send a Close frame with an appropriate
         # status code" (section 7.1.7)
         self.failure = error
-        self.peer_state = next_state(self.peer_state, Event.FAILURE)
+        self._move_peer(Event.FAILURE)
         self._discard_input()
         if self.state is State.OPEN:
             self._queue_close(CloseFrame.create(error.code, truncate_reason(error.reason)))
@@ -251,12 +277,13 @@ class Connection:
             self._inbound.discard()
 
     def _on_control(self, frame: ControlFrame) -> bool:
+        self.has_news = True
         if isinstance(frame, PingFrame):
             # "an endpoint MUST send a Pong frame in response" and "MAY elect to send a Pong
             # frame for only the most recently processed Ping frame" (sections 5.5.2, 5.5.3)
             self.received.pings += 1
             if self.state is State.OPEN:
-                self._outbound.owe_pong(frame.payload)
+                self.outbound.owe_pong(frame.payload)
         elif isinstance(frame, PongFrame):
             self.received.pongs += 1
             self._match_pong(frame.payload)
@@ -283,7 +310,7 @@ class Connection:
         frame.check()
         self.received_close_frame = frame
         self.closed_first = self.closed_first or self.role.other
-        self.peer_state = next_state(self.peer_state, Event.CLOSE)
+        self._move_peer(Event.CLOSE)
         self._discard_input()
         # "If an endpoint receives a Close frame and did not previously send a Close frame,
         # the endpoint MUST send a Close frame in response", echoing its code (section 5.5.1)
@@ -295,26 +322,21 @@ class Connection:
     @property
     def sent(self) -> Counters:
         """Counters of what was queued to be sent."""
-        return self._outbound.sent
+        return self.outbound.sent
 
     @property
     def size_to_send(self) -> int:
         """Bytes that `data_to_send` would return."""
-        return self._outbound.size
-
-    @property
-    def memory_to_send(self) -> int:
-        """The same in memory, Python's overhead counted."""
-        return self._outbound.memory
+        return self.outbound.size
 
     def data_to_send(self) -> list[BytesLike]:
         """Take what is queued: buffers to be written in this order, whole."""
-        return self._outbound.take()
+        return self.outbound.take()
 
     @property
     def sending_fragments(self) -> bool:
         """Whether a fragmented message is under way."""
-        return self._outbound.fragment_type is not None
+        return self.outbound.fragment_type is not None
 
     def send_message(
         self, message: str | BytesLike | Message, *, compress: bool = True
@@ -332,11 +354,12 @@ class Connection:
             LocalProtocolError: our half is not open, or a fragmented message is under way.
         """
         frame_type, payload = frame_of(message)
-        if issubclass(frame_type, ControlFrame):
-            self.send_control(frame_type(payload))
+        if frame_type.opcode >= 8:
+            self.send_control(frame_type(payload))  # type: ignore[arg-type]
             return
-        self._check_open()
-        self._outbound.add_message(frame_type, payload, compress)
+        if self.state is not State.OPEN:
+            self._check_open()
+        self.outbound.add_message(frame_type, payload, compress)
 
     def send_fragment(
         self, frame_type: type[Frame], payload: BytesLike, *, final: bool, compress: bool = True
@@ -360,7 +383,7 @@ class Connection:
             )
         payload = to_bytes(payload)
         self._check_open()
-        self._outbound.add_fragment(frame_type, payload, final, compress)
+        self.outbound.add_fragment(frame_type, payload, final, compress)
 
     def send_ping(self, payload: bytes) -> None:
         """Queue a ping; `answered_pings` gets its payload when its pong has come.
@@ -400,7 +423,7 @@ class Connection:
         if frame.first_byte & RSV_BITS:
             raise ValueError(f"frame must have no reserved bit, not {frame!r}")
         self._check_open()
-        self._outbound.add_control(frame)
+        self.outbound.add_control(frame)
 
     def send_close(self, code: int | None = None, reason: str = "") -> None:
         """Queue our close frame, the last that we send.
@@ -416,19 +439,21 @@ class Connection:
 
     def send_eof(self) -> None:
         """Our half of the stream has ended: written to its end, or broken."""
-        self.state = next_state(self.state, Event.END)
-        self._outbound.clear()
+        self._move(Event.END)
+        self.outbound.clear()
 
     def _check_open(self) -> None:
-        if self.state is not State.OPEN:
-            next_state(self.state, Event.FRAME)
+        next_state(self.state, Event.FRAME)
 
     def _queue_close(self, frame: CloseFrame) -> None:
-        self.state = next_state(self.state, Event.CLOSE)
+        self._move(Event.CLOSE)
         self.sent_close_frame = frame
         self.closed_first = self.closed_first or self.role
-        self._outbound.add_pongs()
-        self._outbound.add_control(frame)
+        self.outbound.add_pongs()
+        self.outbound.add_control(frame)
+
+
+_SENDABLE: Final = (str, *BYTES_LIKE, Message)
 
 
 def check_sendable(message: object) -> None:
@@ -437,7 +462,7 @@ def check_sendable(message: object) -> None:
     Raises:
         TypeError: `message` is neither `str` nor bytes-like nor a `Message`.
     """
-    if not isinstance(message, str | bytes | bytearray | memoryview | Message):
+    if not isinstance(message, _SENDABLE):
         raise TypeError(
             f"message must be str, bytes-like or a Message, not {type(message).__name__}"
         )

@@ -16,7 +16,7 @@ from .close import (
     may_be_sent,
 )
 from .errors import ProtocolError
-from .masking import BytesLike, apply_mask
+from .masking import BYTES_LIKE, BytesLike, apply_mask
 
 MAX_CONTROL_SIZE: Final = 125
 """Bytes of payload that a control frame may carry (section 5.5)."""
@@ -46,7 +46,7 @@ def to_bytes(payload: BytesLike, argument: str = "payload") -> bytes:
     """
     if type(payload) is bytes:
         return payload
-    if not isinstance(payload, bytes | bytearray | memoryview):
+    if not isinstance(payload, BYTES_LIKE):
         raise TypeError(f"{argument} must be bytes-like, not {type(payload).__name__}")
     return bytes(payload)
 

@@ -33,6 +33,7 @@ from .frames import (
     FrameParser,
     Opcode,
 )
+from .gathering import MIN_GATHERED, Gathering
 from .masking import BytesLike, rotate_key
 from .messages import Entry
 from .outbound import Trace
@@ -111,6 +112,7 @@ class Inbound:
         "_cut_limit",
         "_decoded",
         "_frame_payload",
+        "_gathering",
         "_header",
         "_hook_payload",
         "_key",
@@ -154,6 +156,7 @@ class Inbound:
         )
         self._buffer: BytesLike = b""
         self._offset = 0
+        self._gathering: Gathering | None = None
         self.pending = False
         self.trace: Trace | None = None
         # The data frame that is arriving: its header, how much of its payload is to come,
@@ -169,14 +172,39 @@ class Inbound:
     def size(self) -> int:
         """Bytes held: input that waits, and the message that is arriving."""
         whole = len(self._frame_payload or b"") + len(self._hook_payload or b"")
-        return len(self._buffer) - self._offset + whole + self.assembler.size
+        gathered = self._gathering.filled if self._gathering else 0
+        return len(self._buffer) - self._offset + whole + gathered + self.assembler.size
 
-    def receive(self, data: BytesLike, batch: list[Entry]) -> None:
+    @property
+    def room(self) -> memoryview | None:
+        """Where the rest of a large frame is best read into, if one is arriving."""
+        return self._gathering.room if self._gathering is not None else None
+
+    def receive(self, data: BytesLike, batch: list[Entry], filled: int = 0) -> None:
         """Take what arrived, and append what became complete to the batch.
+
+        Args:
+            data: The bytes.
+            batch: Where the messages go.
+            filled: How many bytes came before them, into `room`.
 
         Raises:
             ProtocolError: the peer broke the protocol; what came before is in the batch.
         """
+        gathering = self._gathering
+        if gathering is not None:
+            gathering.fill(filled)
+            data = gathering.add(data)
+            if not gathering.complete:
+                return
+            self._gathering = None
+            self._take(gathering.data, batch)
+            gathering.recycle()
+            if not data:
+                return
+        self._take(data, batch)
+
+    def _take(self, data: BytesLike, batch: list[Entry]) -> None:
         if self._offset < len(self._buffer):
             if data:
                 self._buffer = b"".join((self._buffer[self._offset :], data))
@@ -192,9 +220,23 @@ class Inbound:
             elif not isinstance(self._buffer, bytes):  # the caller's, who may use it again
                 self._buffer, self._offset = bytes(self._buffer[self._offset :]), 0
 
+    def ungather(self) -> bool:
+        """Keep what was gathered as input like any other: it is not wanted whole any more.
+
+        Returns:
+            Whether there is some, which `receive` will work on without further bytes.
+        """
+        gathering, self._gathering = self._gathering, None
+        if gathering is None:
+            return False
+        self._buffer, self._offset = bytes(gathering.data), 0
+        gathering.recycle()
+        return True
+
     def discard(self) -> None:
         """Forget all input: nothing behind a close frame or a failure counts."""
         self._buffer, self._offset = b"", 0
+        self._gathering = None
         self._header = self._frame_payload = self._hook_payload = self._decoded = None
         self.pending = False
         self.assembler.discard()
@@ -218,6 +260,8 @@ class Inbound:
                         self._offset = cut_messages(
                             self._buffer, self._offset, self._masked, self._cut_limit, batch
                         )
+                        if self._offset == len(self._buffer) or self._gather():
+                            return
                     elif self._quick_codec is not None:
                         taken = self._take_message(self._quick_codec, batch)
                         if taken is not None:
@@ -227,6 +271,23 @@ class Inbound:
                     return
                 if self._header is None:
                     room -= ENTRY_SIZE  # a control frame, which somebody may keep
+
+    def _gather(self) -> bool:
+        """Begin to gather if a part of a large frame is left; says whether it is.
+
+        Text is not gathered: it is refused at its first bad byte, however large its frame.
+        """
+        if self._buffer[self._offset] != FIN | Opcode.BINARY:
+            return False
+        header = self._options.parser.read_header(
+            self._buffer, self._offset, masked=self._masked
+        )
+        if header is None or not MIN_GATHERED <= header.length <= self._cut_limit:
+            return False
+        rest = memoryview(self._buffer)[self._offset :]
+        self._gathering = Gathering(rest, header.size + header.length)
+        self._offset = len(self._buffer)
+        return True
 
     def _take_message(self, codec: Codec, batch: list[Entry]) -> int | None:
         """Take a whole message of one frame and decode it in one go, as most can be.

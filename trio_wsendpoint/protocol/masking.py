@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import os
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
+BYTES_LIKE: Final = (bytes, bytearray, memoryview)
+"""The same for `isinstance`, which would make a union of types anew each time."""
 
 _POOL_KEYS = 1024
 _pool: list[bytes] = []

@@ -150,11 +150,11 @@ def frame_of(message: str | BytesLike | Message) -> tuple[type[Frame], BytesLike
         TypeError: `message` is none of these.
         ValueError: text has a lone surrogate, or a `Message` is of a kind that is no message.
     """
-    if isinstance(message, str):
-        return TextFrame, encode_text(message, "message")
     if isinstance(message, bytes):
         return BinaryFrame, message
-    if isinstance(message, bytearray | memoryview):
+    if isinstance(message, str):
+        return TextFrame, encode_text(message, "message")
+    if isinstance(message, (bytearray, memoryview)):
         return BinaryFrame, bytes(message)  # it may change while it waits
     if isinstance(message, Message):
         create_message(message.frame_type, message.payload)  # refuses what must not be sent
@@ -185,7 +185,7 @@ Entry: TypeAlias = str | bytes | Message | Piece
 
 def memory_of(entry: Entry) -> int:
     """Bytes of memory that a received entry takes, Python's overhead counted."""
-    if isinstance(entry, str | bytes):
+    if isinstance(entry, (str, bytes)):
         return sys.getsizeof(entry) + 8
     size = sys.getsizeof(entry) + sys.getsizeof(entry.payload)
     if isinstance(entry, Message) and entry._wire:

@@ -124,12 +124,12 @@ class Outbound:
         if self.fragment_type is not None:
             raise LocalProtocolError("no new message before the fragmented one has ended")
         self.sent.messages += 1
-        if len(self._codecs) == 1:
-            self._add(*self._codecs[0].encode_message(frame_type, bytes(payload), compress))
-        elif self._codecs:
-            self._add_encoded(frame_type(payload), compress)
-        else:
+        if not self._codecs:
             self._add(FIN | frame_type.opcode, payload)
+        elif len(self._codecs) == 1:
+            self._add(*self._codecs[0].encode_message(frame_type, bytes(payload), compress))
+        else:
+            self._add_encoded(frame_type(payload), compress)
 
     def add_fragment(
         self, frame_type: type[Frame], payload: bytes, final: bool, compress: bool
