@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
+import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeAlias
 
@@ -11,7 +13,7 @@ import trio
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
-from trio.testing import MockClock, memory_stream_pair
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.endpoint.peer import Peer
 from tests.protocol.wire import TEXT
@@ -25,9 +27,10 @@ from trio_wsendpoint.endpoint.tls import (
     MAX_CIPHERTEXT,
     TLSStream,
     TLSTransport,
-    _records,
+    _pieces,
     transport_for,
 )
+from trio_wsendpoint.endpoint.transport import READ_SIZE
 from trio_wsendpoint.protocol import HandshakeError, Role
 from trio_wsendpoint.testing import WrappedStream
 
@@ -285,6 +288,208 @@ async def test_a_write_takes_no_more_than_a_bounded_amount(contexts: Contexts) -
         assert received == [LARGE[:taken]]
 
 
+@pytest.mark.parametrize("size", [MAX_CIPHERTEXT, MAX_CIPHERTEXT + 1, len(LARGE)])
+@pytest.mark.parametrize("cut", [1, MAX_CIPHERTEXT])
+async def test_a_write_goes_on_for_as_long_as_the_socket_takes_it_all(
+    contexts: Contexts, size: int, cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with tls_pair(contexts) as (our_end, their_end):
+        written: list[bytes] = []
+        monkeypatch.setattr("trio_wsendpoint.endpoint.tls.write_socket", take_all(written))
+        assert our_end.write_nowait([LARGE[:cut], LARGE[cut:size]]) == size
+        assert our_end.write_nowait([LARGE[:size]]) == size
+        assert our_end.unsent == 0
+        assert max(map(len, written)) < MAX_CIPHERTEXT + RECORD
+        monkeypatch.undo()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(our_end.transport_stream.send_all, b"".join(written))
+            assert await read(their_end, 2 * size) == 2 * LARGE[:size]
+
+
+def take_all(written: list[bytes]) -> Callable[[Any, Sequence[bytes]], int]:
+    def write(_: object, buffers: Sequence[bytes]) -> int:
+        written.extend(map(bytes, buffers))
+        return sum(map(len, buffers))
+
+    return write
+
+
+class Reads:
+    """What is read of the socket, at most some bytes at once and then an error, and of TLS."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tls: TLSStream) -> None:
+        self.limit = 2**20
+        self.error: OSError | None = None
+        self.of_socket = self.of_tls = 0
+        self._readv, self._tls = os.readv, tls._tls
+        monkeypatch.setattr(os, "readv", self.readv)
+        monkeypatch.setattr(tls, "_tls", self)
+
+    def readv(self, fd: int, buffers: Sequence[memoryview]) -> int:
+        self.of_socket += 1
+        if self.error is not None and self.of_socket > 1:
+            raise self.error
+        return self._readv(fd, [buffers[0][: self.limit]])
+
+    def read(self, size: int, buffer: memoryview) -> Any:
+        self.of_tls += 1
+        return self._tls.read(size, buffer)
+
+    def pending(self) -> int:
+        return self._tls.pending()
+
+
+async def test_a_small_message_takes_one_read_of_the_socket_and_one_of_tls(
+    contexts: Contexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with tls_pair(contexts) as (our_end, their_end):
+        assert our_end.read_nowait() is None
+        reads = Reads(monkeypatch, our_end)
+        await their_end.send_all(b"small")
+        assert bytes(our_end.read_nowait() or b"") == b"small"
+        assert (reads.of_socket, reads.of_tls) == (1, 1)
+        assert not our_end.may_hold_more
+
+
+async def settle(our_end: TLSStream, their_end: trio.abc.Stream) -> None:
+    """Get the session tickets of TLS 1.3, if any, out of the way: Trio sends them with data."""
+    assert our_end.read_nowait() is None
+    await their_end.send_all(b"x")
+    assert bytes(our_end.read_nowait() or b"") == b"x"
+    assert not our_end.may_hold_more
+
+
+async def length_of_record(our_end: TLSStream, their_end: trio.abc.Stream) -> int:
+    """How many bytes a full record of the peer has; one was sent, and still waits."""
+    await their_end.send_all(bytes(RECORD))
+    size = len(await our_end.transport_stream.socket.recv(2**16, socket.MSG_PEEK))
+    assert RECORD < size < RECORD + 256
+    return size
+
+
+@pytest.mark.parametrize("into", [False, True])
+@pytest.mark.parametrize("more", [0, 1, 100])
+async def test_a_read_that_ends_with_a_full_record_or_in_one_looks_for_the_next(
+    contexts: Contexts, more: int, into: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with tls_pair(contexts) as (our_end, their_end):
+        await settle(our_end, their_end)
+        reads = Reads(monkeypatch, our_end)
+        reads.limit = await length_of_record(our_end, their_end) + more
+        await their_end.send_all(LARGE[: RECORD + 1])
+        if into:
+            room = memoryview(bytearray(3 * RECORD))
+            assert our_end.read_into_nowait(room) == (2 * RECORD + 1, b"")
+            data = bytes(room[: 2 * RECORD + 1])
+        else:
+            data = bytes(our_end.read_nowait() or b"")
+        assert data == bytes(RECORD) + LARGE[: RECORD + 1]
+        assert reads.of_socket == 3 if more == 0 else 2 <= reads.of_socket <= 4
+        assert not our_end.may_hold_more
+
+
+async def test_a_read_ends_where_its_buffer_does(contexts: Contexts) -> None:
+    async with tls_pair(contexts) as (our_end, their_end):
+        assert our_end.read_nowait() is None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(their_end.send_all, LARGE)
+            await wait_all_tasks_blocked()
+            size = len(our_end.read_nowait() or b"")
+            assert READ_SIZE <= size <= READ_SIZE + 2 * RECORD
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("into", [False, True])
+async def test_a_socket_that_fails_behind_data_fails_the_next_read(
+    contexts: Contexts, into: bool, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    async with tls_pair(contexts) as (our_end, their_end):
+        await settle(our_end, their_end)
+        reads = Reads(monkeypatch, our_end)
+        reads.limit = await length_of_record(our_end, their_end)
+        reads.error = ConnectionResetError("reset")
+        transport = TLSTransport(our_end)
+        if into:
+            assert our_end.read_into_nowait(memoryview(bytearray(2**16))) == (RECORD, b"")
+        else:
+            assert len(our_end.read_nowait() or b"") == RECORD
+        assert reads.of_socket == 2
+        for _ in range(2):
+            with pytest.raises(ConnectionResetError):
+                await transport.read()
+        assert reads.of_socket == 2
+
+
+@pytest.mark.parametrize("clean", [False, True])
+@pytest.mark.parametrize("into", [False, True])
+async def test_an_end_behind_data_is_for_the_next_read(
+    contexts: Contexts, clean: bool, into: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with tls_pair(contexts) as (our_end, their_end):
+        await settle(our_end, their_end)
+        reads = Reads(monkeypatch, our_end)
+        reads.limit = await length_of_record(our_end, their_end)
+        if clean:
+            await their_end.aclose()
+        else:
+            await their_end.transport_stream.send_eof()
+        room = memoryview(bytearray(2**16))
+        if into:
+            assert our_end.read_into_nowait(room) == (RECORD, b"")
+        else:
+            assert our_end.read_nowait() == bytes(RECORD)
+        assert reads.of_socket == 2
+        for _ in range(2):
+            assert our_end.may_hold_more
+            if clean:
+                assert our_end.read_into_nowait(room) == (0, b"")
+                assert our_end.read_nowait() == b""
+            else:
+                with pytest.raises(trio.BrokenResourceError, match="TLS failed"):
+                    our_end.read_into_nowait(room)
+                with pytest.raises(trio.BrokenResourceError, match="TLS failed"):
+                    our_end.read_nowait()
+
+
+@pytest.mark.parametrize("size", [0, 1, 10, 11, 100])
+async def test_a_read_fills_the_room_first(
+    contexts: Contexts, size: int, autojump_clock: MockClock
+) -> None:
+    async with tls_pair(contexts) as (our_end, their_end):
+        transport = transport_for(our_end)
+        assert isinstance(transport, TLSTransport)
+        room = memoryview(bytearray(size))
+        for _ in range(2):
+            assert transport.read_into_nowait(room) is None
+        await their_end.send_all(b"one")
+        await their_end.send_all(b" record, and another")
+        filled, rest = transport.read_into_nowait(room) or (None, b"")
+        assert filled == min(size, 23)
+        assert bytes(room[:filled]) + bytes(rest) == b"one record, and another"
+        assert transport.read_into_nowait(room) is None
+        assert not our_end.may_hold_more
+        await our_end.send_eof()
+        await their_end.aclose()
+        for _ in range(2):
+            assert transport.read_into_nowait(room) == (0, b"")
+
+
+@pytest.mark.parametrize("size", [1, 2])
+async def test_what_is_broken_behind_a_full_room_fails_the_next_read(
+    contexts: Contexts, size: int, autojump_clock: MockClock
+) -> None:
+    async with tls_pair(contexts) as (our_end, their_end):
+        assert our_end.read_nowait() is None
+        their_end.transport_stream = holding = Holding(their_end.transport_stream)
+        await their_end.send_all(b"x")
+        holding.held += b"\x17\x03\x03\x00\x20" + b"garbage." * 4
+        await holding.release()
+        room = memoryview(bytearray(size))
+        assert our_end.read_into_nowait(room) == (1, b"")
+        with pytest.raises(trio.BrokenResourceError, match="TLS failed"):
+            our_end.read_into_nowait(room)
+
+
 async def test_a_read_takes_all_that_is_there(contexts: Contexts) -> None:
     async with tls_pair(contexts) as (our_end, their_end):
         assert our_end.read_nowait() is None
@@ -303,6 +508,7 @@ async def test_what_does_not_fit_the_buffer_is_read_next_without_waiting(
 ) -> None:
     class Small:
         buffer = memoryview(bytearray(4))
+        ciphertext = memoryview(bytearray(READ_SIZE))
 
     monkeypatch.setattr("trio_wsendpoint.endpoint.tls._scratch", Small)
     async with tls_pair(contexts) as (our_end, their_end):
@@ -355,14 +561,28 @@ async def test_a_write_may_need_something_of_the_peer(
                 await transport.write_some([b"x"])
 
 
-@given(st.lists(st.integers(0, 3 * RECORD), min_size=1, max_size=12))
-def test_records_are_filled_and_bounded(sizes: list[int]) -> None:
+@given(
+    st.lists(st.integers(0, 3 * RECORD), min_size=1, max_size=12),
+    st.integers(0, 9 * RECORD),
+    st.integers(0, MAX_CIPHERTEXT),
+)
+def test_pieces_fill_their_records_and_are_bounded(
+    sizes: list[int], start: int, room: int
+) -> None:
     buffers = [bytes([number]) * size for number, size in enumerate(sizes)]
-    records = [bytes(record) for record in _records(buffers)]
-    whole = b"".join(buffers)
-    assert b"".join(records) == whole[:MAX_CIPHERTEXT]
-    assert all(len(record) == RECORD for record in records[:-1])
-    assert all(len(record) <= RECORD for record in records)
+    pieces = [bytes(piece) for piece in _pieces(buffers, start, room)]
+    assert b"".join(pieces) == b"".join(buffers)[start : start + room]
+    assert all(pieces)
+    assert all(len(piece) % RECORD == 0 for piece in pieces[:-1])
+
+
+def test_large_buffers_are_not_copied_but_for_what_fills_a_record_that_was_begun() -> None:
+    large = bytes(4 * RECORD)
+    head, rest = _pieces([b"head", large], 0, MAX_CIPHERTEXT)
+    assert len(head) == RECORD
+    assert isinstance(rest, memoryview)
+    assert rest.obj is large
+    assert len(rest) == 3 * RECORD + 4
 
 
 # -- below an endpoint --------------------------------------------------------------------

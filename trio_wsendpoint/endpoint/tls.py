@@ -12,7 +12,7 @@ import contextlib
 import os
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeGuard, TypeVar
 
 import trio
@@ -23,7 +23,6 @@ from .transport import (
     NonblockingTransport,
     SocketTransport,
     StreamTransport,
-    read_socket,
     write_socket,
 )
 
@@ -31,17 +30,23 @@ MAX_CIPHERTEXT: Final = 2**17
 """Bytes of ciphertext at which no more is encrypted until the socket has taken some."""
 
 _RECORD: Final = 2**14  # what one TLS record carries at most
+_READ_SIZE: Final = READ_SIZE + _RECORD  # with what TLS adds, no more reads than without it
+_LEAST_READ: Final = 2 * _RECORD
 _RENEGOTIATION_DELAY: Final = 0.01
 
 T = TypeVar("T")
 
 
 class _Scratch(threading.local):
-    """The buffer that all connections of a thread decrypt into, one after the other."""
+    """The buffer that all connections of a thread read and decrypt into, one after the other.
+
+    TLS has copied the ciphertext before the first byte is decrypted, so both may share it.
+    """
 
     def __init__(self) -> None:
         # What one read of the socket brings, and a record of which it brings the end.
-        self.buffer = memoryview(bytearray(READ_SIZE + 2 * _RECORD))
+        self.buffer = memoryview(bytearray(_READ_SIZE + _RECORD))
+        self.ciphertext = self.buffer[:_READ_SIZE]
 
 
 _scratch = _Scratch()
@@ -76,6 +81,8 @@ class TLSStream(trio.abc.HalfCloseableStream):
         self._eof_sent = False
         # What came with the opening handshake may already wait inside TLS.
         self._may_hold_more = True
+        self._expects_more = False
+        self._error: OSError | None = None
 
     # -- without blocking -----------------------------------------------------------------
 
@@ -86,8 +93,8 @@ class TLSStream(trio.abc.HalfCloseableStream):
 
     @property
     def may_hold_more(self) -> bool:
-        """Whether TLS may have data, or the end, with nothing more of the socket."""
-        return self._may_hold_more
+        """Whether there may be data, the end or an error, with nothing more of the socket."""
+        return self._may_hold_more or self._error is not None
 
     def read_nowait(self) -> BytesLike | None:
         """Read what is there: empty at the peer's close_notify, None if it would block.
@@ -99,35 +106,107 @@ class TLSStream(trio.abc.HalfCloseableStream):
             trio.BrokenResourceError: TLS was broken, or cut off with no close_notify.
             OSError: the socket failed.
         """
-        if not self._may_hold_more:
-            self._feed(read_socket(self._socket))
+        if not self._may_hold_more and not self._fill_nowait(_scratch.ciphertext):
+            return None
         buffer = _scratch.buffer
-        size = 0
-        self._may_hold_more = True
+        size = self._decrypt(buffer)
+        return buffer[:size] if size or self._may_hold_more else None
+
+    def read_into_nowait(self, room: memoryview) -> tuple[int, BytesLike] | None:
+        """Read what is there, like `read_nowait`, but the first of it straight into its place.
+
+        Args:
+            room: What is filled first.
+
+        Returns:
+            How many bytes are in `room` now, and what came after it was full; 0 and nothing
+            at the peer's close_notify; None if it would block.
+
+        Raises:
+            trio.BrokenResourceError: TLS was broken, or cut off with no close_notify.
+            OSError: the socket failed.
+        """
+        ciphertext = _scratch.ciphertext
+        if not self._may_hold_more and not self._fill_nowait(ciphertext):
+            return None
+        filled = self._decrypt(room, apart=ciphertext)
+        if filled == len(room) and self._may_hold_more:
+            buffer = _scratch.buffer
+            size = self._decrypt(buffer, filled)
+            if size:
+                return filled, buffer[:size]
+        return (filled, b"") if filled or self._may_hold_more else None
+
+    def _fill_nowait(self, buffer: memoryview) -> bool:
+        """Read the socket once, for TLS; says whether that brought anything, or the end."""
+        if self._error is not None:
+            raise self._error
         try:
-            while size < len(buffer):
-                count: Any = self._tls.read(
-                    len(buffer) - size, buffer[size:]
-                )  # an int, with a buffer
-                if not count:
+            size = os.readv(self._socket.fileno(), (buffer,))
+        except (BlockingIOError, InterruptedError):
+            return False
+        if size:
+            self._incoming.write(buffer[:size])
+        else:
+            self._incoming.write_eof()
+        self._may_hold_more = True
+        return True
+
+    def _decrypt(
+        self, buffer: memoryview, before: int = 0, apart: memoryview | None = None
+    ) -> int:
+        """Fill a buffer with what there is, and return how many bytes that is.
+
+        With none, `may_hold_more` tells the end from a need of more ciphertext.
+
+        Args:
+            buffer: What to fill.
+            before: How many bytes this read has brought already: then an error is left to
+                the next read, which will find it again.
+            apart: What ciphertext is read into; if None, the part of the buffer that is free.
+        """
+        size = self._decrypt_held(buffer, before)
+        while self._expects_more:
+            # The peer is in the middle of something larger, and most often a little ahead of
+            # us: to look costs less than to wait would.
+            if size > len(buffer) - (_LEAST_READ if apart is None else 1):
+                break
+            try:
+                if not self._fill_nowait(buffer[size:] if apart is None else apart):
+                    break
+            except OSError as error:
+                self._error = error  # the system tells it only once
+                break
+            size += self._decrypt_held(buffer[size:], before + size)
+        return size
+
+    def _decrypt_held(self, buffer: memoryview, before: int) -> int:
+        """Fill a buffer with what TLS holds, and return how many bytes that is."""
+        tls = self._tls
+        incoming = self._incoming
+        room = len(buffer)
+        size = 0
+        self._expects_more = False
+        try:
+            while size < room:
+                count: Any = tls.read(room - size, buffer[size:] if size else buffer)
+                if not count:  # an int, with a buffer
                     break
                 size += count
+                # One more read, which fails, would cost as much as all of a small message.
+                if not incoming.pending and not tls.pending():
+                    self._may_hold_more = False
+                    self._expects_more = count == _RECORD
+                    break
         except ssl.SSLWantReadError:
             self._may_hold_more = False
-            if not size:
-                return None
+            self._expects_more = size > 0
         except ssl.SSLZeroReturnError:
             pass
         except ssl.SSLError as error:
-            if not size:  # else the next read will find it again
+            if not size and not before:
                 raise trio.BrokenResourceError(f"TLS failed: {error}") from error
-        return buffer[:size]
-
-    def _feed(self, ciphertext: BytesLike | None) -> None:
-        if ciphertext:
-            self._incoming.write(ciphertext)
-        elif ciphertext is not None:
-            self._incoming.write_eof()
+        return size
 
     def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
         """Encrypt and write what goes, and return how many bytes of the buffers it took.
@@ -137,27 +216,32 @@ class TLSStream(trio.abc.HalfCloseableStream):
             OSError: the socket failed.
         """
         taken = 0
-        for buffer in _records(buffers):
-            if self.unsent >= MAX_CIPHERTEXT:
-                break
+        while True:
+            room = max(0, MAX_CIPHERTEXT - self.unsent)
+            end = taken + room
             try:
-                taken += self._tls.write(buffer)
+                if not taken and len(buffers) == 1 and len(buffers[0]) <= room:
+                    taken = self._tls.write(buffers[0])
+                else:
+                    for piece in _pieces(buffers, taken, room):
+                        taken += self._tls.write(piece)
             except ssl.SSLWantReadError:
-                break  # the keys are being renegotiated, and the peer's part has yet to come
+                pass  # the keys are being renegotiated, and the peer's part has yet to come
             except ssl.SSLError as error:
                 raise trio.BrokenResourceError(f"TLS failed: {error}") from error
-        self._flush_nowait()
-        return taken
+            self._flush_nowait()
+            if taken < end or self._unsent:
+                return taken
 
     def _flush_nowait(self) -> None:
+        unsent = self._unsent
         if self._outgoing.pending:
             fresh = self._outgoing.read()
-            self._unsent = b"".join((self._unsent, fresh)) if self._unsent else fresh
-        if self._unsent:
-            count = write_socket(self._socket, (self._unsent,))
-            self._unsent = (
-                memoryview(self._unsent)[count:] if count < len(self._unsent) else b""
-            )
+            # Kept before it is written, which may fail.
+            self._unsent = unsent = b"".join((unsent, fresh)) if unsent else fresh
+        if unsent:
+            count = write_socket(self._socket, (unsent,))
+            self._unsent = memoryview(unsent)[count:] if count < len(unsent) else b""
 
     # -- as a stream ----------------------------------------------------------------------
 
@@ -198,7 +282,7 @@ class TLSStream(trio.abc.HalfCloseableStream):
 
     async def _read_more(self) -> None:
         await trio.lowlevel.wait_readable(self._socket)
-        self._feed(read_socket(self._socket))
+        self._fill_nowait(_scratch.ciphertext)
 
     async def flush(self) -> None:
         """Write all ciphertext that waits."""
@@ -245,26 +329,38 @@ class TLSStream(trio.abc.HalfCloseableStream):
         await self.transport_stream.aclose()
 
 
-def _records(buffers: Sequence[BytesLike]) -> list[BytesLike]:
-    """Small buffers joined, as each write makes a record of its own; large ones cut."""
-    if len(buffers) == 1 and len(buffers[0]) <= _RECORD:
-        return [buffers[0]]
-    records: list[BytesLike] = []
+def _pieces(buffers: Sequence[BytesLike], start: int, room: int) -> list[BytesLike]:
+    """What is to be encrypted of the buffers, where each piece but the last fills its records.
+
+    Each write makes records of its own, so small buffers are joined. Of large ones TLS makes
+    as many records as they need, in one write.
+    """
+    pieces: list[BytesLike] = []
     small: list[BytesLike] = []
-    room = _RECORD
+    gap = _RECORD
+    left = min(room, sum(map(len, buffers)) - start)
     for buffer in buffers:
-        view = memoryview(buffer)
-        while len(view) >= room:
-            records.append(b"".join((*small, view[:room])))
-            view, small, room = view[room:], [], _RECORD
-            if len(records) * _RECORD >= MAX_CIPHERTEXT:
-                return records
+        if start >= len(buffer):
+            start -= len(buffer)
+            continue
+        view = memoryview(buffer)[start : start + left]
+        start = 0
+        left -= len(view)
+        if small and len(view) >= gap:
+            pieces.append(b"".join((*small, view[:gap])))
+            view, small, gap = view[gap:], [], _RECORD
+        if len(view) >= _RECORD:
+            whole = len(view) // _RECORD * _RECORD if left else len(view)
+            pieces.append(view[:whole])
+            view = view[whole:]
         if view:
             small.append(view)
-            room -= len(view)
+            gap -= len(view)
+        if not left:
+            break
     if small:
-        records.append(b"".join(small))
-    return records
+        pieces.append(b"".join(small))
+    return pieces
 
 
 class TLSTransport(NonblockingTransport):
@@ -274,12 +370,11 @@ class TLSTransport(NonblockingTransport):
         super().__init__(stream, stream.transport_stream)
         self._tls_stream = stream
 
-    async def wait_readable(self) -> None:
+    def wait_readable(self) -> Coroutine[Any, Any, None]:
         """Wait until there is something to read, or the end of the stream."""
         if self._tls_stream.may_hold_more:
-            await trio.lowlevel.checkpoint()
-        else:
-            await super().wait_readable()
+            return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - the caller does
+        return trio.lowlevel.wait_readable(self._open_fd())  # noqa: ASYNC105 - the same
 
     @property
     def unsent(self) -> int:
@@ -289,6 +384,10 @@ class TLSTransport(NonblockingTransport):
     def read_nowait(self) -> BytesLike | None:
         """Read what is there, decrypted."""
         return self._tls_stream.read_nowait()
+
+    def read_into_nowait(self, room: memoryview) -> tuple[int, BytesLike] | None:
+        """Read what is there, decrypted, the first of it straight into its place."""
+        return self._tls_stream.read_into_nowait(room)
 
     def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
         """Write what TLS takes."""
