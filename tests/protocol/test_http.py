@@ -22,6 +22,12 @@ def test_headers_of_any_shape_become_a_tuple_of_pairs(headers: object) -> None:
     assert to_headers(headers) == (("Origin", "null"), ("X-A", "b"))  # type: ignore[arg-type]
 
 
+def test_headers_that_were_checked_are_not_checked_again() -> None:
+    headers = Request("/", [("X-A", "b")]).headers
+    assert to_headers(headers) is headers
+    assert Response(101, headers).headers is headers
+
+
 @pytest.mark.parametrize(
     "headers",
     [None, 1, "Origin: null", ["Origin: null"], [("a", "b", "c")], [("a", b"b")], [(b"a", "b")],

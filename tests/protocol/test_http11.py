@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_wsendpoint.protocol.errors import HandshakeError, LocalProtocolError
-from trio_wsendpoint.protocol.http import Request, Response
+from trio_wsendpoint.protocol.http import Request, Response, to_headers
 from trio_wsendpoint.protocol.http11 import (
     MAX_BODY_SIZE,
     MAX_HEAD_SIZE,
@@ -65,6 +65,11 @@ def test_a_101_is_written_as_it_is() -> None:
     assert encode_response(response) == (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
     )
+
+
+def test_a_101_is_written_in_latin_1() -> None:
+    response = Response(101, [("X-Name", "Jürgen")], reason_phrase="Élan")
+    assert encode_response(response) == b"HTTP/1.1 101 \xc9lan\r\nX-Name: J\xfcrgen\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -198,6 +203,7 @@ def test_the_end_of_the_stream_before_the_response_is_an_error(data: bytes) -> N
         (b"GET / HTTP/0.9\r\n\r\n", 505),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\ncontent-length: 01\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
@@ -224,12 +230,26 @@ def test_a_control_character_behind_many_blanks_is_found_before_h11_sees_it(
         reader_type().receive_data(head[:-2] + value)
 
 
+@both
+@pytest.mark.parametrize("code", range(256))
+def test_no_other_control_character_than_a_tab_may_stand_in_a_head(
+    reader_type: type[Reader], head: bytes, code: int
+) -> None:
+    value = b"X: a" + bytes((code,)) + b"b: c\r\n\r\n"
+    refuses: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+    if code == 0x7F or (code < 0x20 and code not in b"\t\n"):
+        refuses = pytest.raises(HandshakeError, match="a control character in the head")
+    with refuses:
+        assert reader_type().receive_data(head[:-2] + value) is not None
+
+
 @pytest.mark.parametrize(
     "head",
     [
         REQUEST.replace(b"\r\n", b"\n"),
         REQUEST.replace(b"1.1", b"1.2"),
         REQUEST.replace(b"X-Name", b"Content-Length: 0\r\nX-Name"),
+        REQUEST.replace(b"X-Name", b"Content-Length: 00\r\nX-Name"),
         REQUEST.replace(b"X-Name", b"Expect: 100-continue\r\nX-Name"),
         REQUEST.replace(b"X-Name:", b"X-Name:\r\n "),
         b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * (MAX_HEADERS - 1) + b"\r\n",
@@ -342,11 +362,16 @@ def test_any_bytes_are_read_or_refused(
     name=st.binary(min_size=1, max_size=5),
     value=st.binary(max_size=20),
 )
-def test_any_header_is_read_or_refused(line: bytes, name: bytes, value: bytes) -> None:
+@example(line=b"GET / HTTP/1.1", name=b"X", value=b"\xa0 \x85 a \t\xa0")
+@example(line=b"GET / HTTP/1.1", name=b"X", value=b"\r\n \t a\r\n\t\r\n b \t")
+def test_any_header_is_read_in_its_one_form_or_refused(
+    line: bytes, name: bytes, value: bytes
+) -> None:
     head = line + b"\r\nHost: a\r\n" + name + b":" + value + b"\r\n\r\n"
     reader: Reader = RequestReader() if line.startswith(b"GET") else ResponseReader()
     with contextlib.suppress(HandshakeError):
-        reader.receive_data(head)
+        message = reader.receive_data(head)
+        assert message is None or message.headers == to_headers(list(message.headers))
 
 
 @given(cuts=st.lists(st.integers(0, len(REQUEST + FRAME)), max_size=5).map(sorted))

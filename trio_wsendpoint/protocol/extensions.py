@@ -236,6 +236,8 @@ def negotiate(
     Raises:
         HandshakeError: the client's header is malformed.
     """
+    if not header_values:
+        return None, ()
     known = {extension.name: extension for extension in extensions}
     answers: list[str] = []
     codecs: list[Codec] = []

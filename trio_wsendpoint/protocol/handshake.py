@@ -10,14 +10,22 @@ import hashlib
 import http
 import os
 import re
-from collections.abc import Iterable
-from typing import Final, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeAlias, TypeVar
 
 import attrs
 
 from .errors import HandshakeError, HandshakeRejected
 from .extensions import Codec, Extension, confirm, format_offers, negotiate
-from .http import TOKEN, Headers, HeadersLike, Request, Response, to_headers
+from .http import (
+    TOKEN,
+    CheckedHeaders,
+    Headers,
+    HeadersLike,
+    Request,
+    Response,
+    to_headers,
+)
 
 __all__ = [
     "Agreement",
@@ -43,12 +51,18 @@ _OWNED = re.compile(
     r"upgrade|connection|content-length|transfer-encoding|sec-websocket-.*", re.IGNORECASE
 )
 
+# Those of every 101, made once.
+_UPGRADE_HEADERS: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
+
 _REFUSAL_HEADERS: Final[dict[int, Headers]] = {
     405: (("Allow", "GET"),),
     426: (("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)),
 }
 
 T = TypeVar("T")
+
+_Fields: TypeAlias = Mapping[str, Sequence[str]]
+"""The values of all headers of a message, by their names in lower case."""
 
 
 @attrs.frozen
@@ -102,19 +116,31 @@ def _to_extra_headers(headers: HeadersLike) -> Headers:
     return result
 
 
-def _elements(values: list[str]) -> list[str]:
+def _fields(message: Request | Response) -> _Fields:
+    # So many are looked for that to look for each would cost far more.
+    fields: dict[str, list[str]] = {}
+    for name, value in message.headers:
+        fields.setdefault(name.lower(), []).append(value)
+    return fields
+
+
+def _values(fields: _Fields, name: str) -> Sequence[str]:
+    return fields.get(name.lower(), ())
+
+
+def _elements(values: Sequence[str]) -> list[str]:
     """The elements of a comma-separated header; empty ones are ignored (RFC 9110 5.6.1)."""
-    elements = (element.strip(" \t") for value in values for element in value.split(","))
-    return [element for element in elements if element]
+    elements = ",".join(values).split(",")
+    return [element for each in elements if (element := each.strip(" \t"))]
 
 
-def _options(message: Request | Response, name: str) -> list[str]:
+def _options(fields: _Fields, name: str) -> list[str]:
     """The elements of a header that is matched without regard to case."""
-    return [element.lower() for element in _elements(message.header_values(name))]
+    return [element.lower() for element in _elements(_values(fields, name))]
 
 
-def _only(message: Request | Response, name: str) -> str:
-    values = message.header_values(name)
+def _only(fields: _Fields, name: str) -> str:
+    values = _values(fields, name)
     if len(values) != 1:
         raise HandshakeError(f"{name} is {'there more than once' if values else 'missing'}")
     return values[0]
@@ -213,52 +239,53 @@ class ClientHandshake:
         # response per HTTP procedures."
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
             raise HandshakeRejected(response)
-        if _options(response, "Upgrade") != ["websocket"]:
+        fields = _fields(response)
+        if _options(fields, "Upgrade") != ["websocket"]:
             raise HandshakeError("Upgrade is not websocket")
-        if "upgrade" not in _options(response, "Connection"):
+        if "upgrade" not in _options(fields, "Connection"):
             raise HandshakeError("Connection lacks Upgrade")
-        key = _only(self.request, "Sec-WebSocket-Key")
-        if _only(response, "Sec-WebSocket-Accept") != accept_value(key):
+        key = self.request.header_values("Sec-WebSocket-Key")[0]
+        if _only(fields, "Sec-WebSocket-Accept") != accept_value(key):
             raise HandshakeError("Sec-WebSocket-Accept does not answer our Sec-WebSocket-Key")
         subprotocol = None
-        if response.header("Sec-WebSocket-Protocol") is not None:
-            subprotocol = _only(response, "Sec-WebSocket-Protocol")
+        if _values(fields, "Sec-WebSocket-Protocol"):
+            subprotocol = _only(fields, "Sec-WebSocket-Protocol")
             # "indicates the use of a subprotocol that was not present in the client's
             # handshake ..., the client MUST _Fail the WebSocket Connection_"
             if subprotocol not in self.subprotocols:
                 raise HandshakeError("Sec-WebSocket-Protocol is none that was asked for")
-        codecs = confirm(response.header_values("Sec-WebSocket-Extensions"), self.extensions)
+        codecs = confirm(_values(fields, "Sec-WebSocket-Extensions"), self.extensions)
         return Agreement(subprotocol, codecs, self.request, response)
 
 
-def _check_request(request: Request) -> str:
+def _check_request(request: Request, fields: _Fields) -> str:
     """Hold a request against section 4.2.1; its `Sec-WebSocket-Key` comes back."""
     if request.method != "GET":
         raise HandshakeError("the method must be GET", 405)
     if not (_TARGET.fullmatch(request.target) or _ABSOLUTE_TARGET.fullmatch(request.target)):
         raise HandshakeError("the request target is neither a path nor an http(s) URI")
-    if not _HOST.fullmatch(_only(request, "Host")):
+    if not _HOST.fullmatch(_only(fields, "Host")):
         raise HandshakeError("Host is not valid")
     # A plain request is no error: "the server refuses to perform the request using the
     # current protocol but might be willing to do so after the client upgrades"
     # (RFC 9110 section 15.5.22).
-    if "websocket" not in _options(request, "Upgrade"):
+    if "websocket" not in _options(fields, "Upgrade"):
         raise HandshakeError("this is a WebSocket endpoint: Upgrade lacks websocket", 426)
-    if "upgrade" not in _options(request, "Connection"):
+    if "upgrade" not in _options(fields, "Connection"):
         raise HandshakeError("Connection lacks Upgrade")
     # "If this version does not match a version understood by the server, the server MUST
     # abort the WebSocket handshake ... and instead send an appropriate HTTP error code (such
     # as 426 Upgrade Required) and a |Sec-WebSocket-Version| header field" (section 4.2.2)
-    if _only(request, "Sec-WebSocket-Version") != VERSION:
+    if _only(fields, "Sec-WebSocket-Version") != VERSION:
         raise HandshakeError(f"Sec-WebSocket-Version is not {VERSION}", 426)
-    key = _only(request, "Sec-WebSocket-Key")
+    key = _only(fields, "Sec-WebSocket-Key")
     if not _KEY.fullmatch(key):
         raise HandshakeError("Sec-WebSocket-Key is not 16 bytes in base64")
     return key
 
 
-def _wanted_subprotocols(request: Request) -> list[str]:
-    values = request.header_values("Sec-WebSocket-Protocol")
+def _wanted_subprotocols(fields: _Fields) -> list[str]:
+    values = _values(fields, "Sec-WebSocket-Protocol")
     wanted = _elements(values)
     if (values and not wanted) or not all(map(TOKEN.fullmatch, wanted)):
         raise HandshakeError("Sec-WebSocket-Protocol is not a list of tokens")
@@ -310,20 +337,16 @@ class ServerHandshake:
         return agreement.response, agreement
 
     def _agree(self, request: Request) -> Agreement:
-        key = _check_request(request)
-        wanted = _wanted_subprotocols(request)
+        fields = _fields(request)
+        key = _check_request(request, fields)
+        wanted = _wanted_subprotocols(fields)
         subprotocol = next((each for each in wanted if each in self.subprotocols), None)
-        answer, codecs = negotiate(
-            request.header_values("Sec-WebSocket-Extensions"), self.extensions
-        )
-        headers = [
-            ("Upgrade", "websocket"),
-            ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Accept", accept_value(key)),
-        ]
+        answer, codecs = negotiate(_values(fields, "Sec-WebSocket-Extensions"), self.extensions)
+        headers = [*_UPGRADE_HEADERS, ("Sec-WebSocket-Accept", accept_value(key))]
         if subprotocol is not None:
             headers.append(("Sec-WebSocket-Protocol", subprotocol))
         if answer is not None:
             headers.append(("Sec-WebSocket-Extensions", answer))
-        response = Response(101, (*headers, *self.headers))
+        # The accept value is base64, and what else there is was checked when it was made.
+        response = Response(101, CheckedHeaders((*headers, *self.headers)))
         return Agreement(subprotocol, codecs, request, response)

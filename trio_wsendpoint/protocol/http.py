@@ -21,6 +21,12 @@ _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _NO_BODY: Final = frozenset({101, 204, 304})
 
 
+class CheckedHeaders(tuple[tuple[str, str], ...]):
+    """Headers that are known to be in their one form, and are not looked at again."""
+
+    __slots__ = ()
+
+
 def to_headers(headers: HeadersLike) -> Headers:
     """Bring headers into their one form, and refuse those that must not go over the wire.
 
@@ -29,9 +35,11 @@ def to_headers(headers: HeadersLike) -> Headers:
         ValueError: a name is not a token, or a value has control characters or is not
             Latin-1 (RFC 9110 section 5.5).
     """
+    if isinstance(headers, CheckedHeaders):
+        return headers
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     try:
-        result = tuple((name, value.strip(" \t")) for name, value in pairs)
+        result = CheckedHeaders([(name, value.strip(" \t")) for name, value in pairs])
         wrong = [
             name
             for name, value in result

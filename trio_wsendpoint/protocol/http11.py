@@ -10,7 +10,7 @@ import attrs
 import h11
 
 from .errors import HandshakeError, LocalProtocolError
-from .http import Headers, Request, Response
+from .http import CheckedHeaders, Headers, Request, Response
 from .masking import BytesLike
 
 MAX_HEAD_SIZE: Final = 16 * 1024
@@ -24,17 +24,32 @@ _MAX_REASON_SIZE: Final = 100
 _STEP: Final = 1024
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
-# No header may have them (RFC 9110 section 5.5), and h11 would take quadratic time to find
-# one behind a long run of blanks.
-_FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
+# All that a head may have: no other control characters (RFC 9110 section 5.5). h11 would take
+# quadratic time to find one behind a long run of blanks.
+_ALLOWED: Final = bytes({*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)})
 
-# h11 wants to have seen an upgrade asked for before it reads or writes a 101.
+# h11 wants to have seen an upgrade asked for before it reads a 101.
 _ANY_UPGRADE: Final = h11.Request(
     method="GET", target="/", headers=[("Host", ""), ("Upgrade", "websocket")]
 )
-_ANY_UPGRADE_BYTES: Final = h11.Connection(h11.CLIENT).send(_ANY_UPGRADE)
 
-_FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding"})
+_BODY: Final = frozenset({"content-length", "transfer-encoding"})
+_FRAMING: Final = _BODY | {"connection"}
+
+# What stands in most requests, as one str for all connections instead of one for each.
+_WORDS: Final = {
+    word.encode(): word
+    for word in (
+        *("Host", "Connection", "Upgrade", "Origin", "User-Agent", "Cookie", "Authorization"),
+        *("Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Pragma"),
+        *("Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Accept"),
+        *("Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"),
+        *("Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site"),
+        *("websocket", "13", "no-cache", "keep-alive, Upgrade", "*/*", "gzip, deflate"),
+        *("same-origin", "gzip, deflate, br", "gzip, deflate, br, zstd"),
+        *("permessage-deflate", "permessage-deflate; client_max_window_bits"),
+    )
+}
 
 
 def _raw(headers: Headers) -> list[tuple[bytes, bytes]]:
@@ -54,18 +69,16 @@ def encode_response(response: Response) -> bytes:
     Any but a 101 says that the connection closes behind it, and how long its body is; the
     body is plain text in UTF-8 where the response has no `Content-Type`.
     """
-    connection = h11.Connection(h11.SERVER)
-    reason = response.reason_phrase.encode("latin-1")
     if response.status_code == 101:
-        connection.receive_data(_ANY_UPGRADE_BYTES)
-        connection.next_event()
-        return connection.send(
-            h11.InformationalResponse(
-                status_code=101, headers=_raw(response.headers), reason=reason
-            )
-        )
+        # It has no body that would have to be framed, and all its parts are checked.
+        lines = [f"{name}: {value}\r\n" for name, value in response.headers]
+        status_line = f"HTTP/1.1 101 {response.reason_phrase}\r\n"
+        return "".join((status_line, *lines, "\r\n")).encode("latin-1")
+    connection = h11.Connection(h11.SERVER)
     head = h11.Response(
-        status_code=response.status_code, headers=_raw(_framed(response)), reason=reason
+        status_code=response.status_code,
+        headers=_raw(_framed(response)),
+        reason=response.reason_phrase.encode("latin-1"),
     )
     return (
         connection.send(head)
@@ -93,11 +106,25 @@ def _decoded(event: h11.Request | h11.Response | h11.InformationalResponse) -> H
     headers = event.headers.raw_items()
     if len(headers) > MAX_HEADERS:
         raise HandshakeError(f"more than {MAX_HEADERS} headers", 431)
-    return tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in headers)
+    # h11, and the look at all of the head before, have checked what `to_headers` would.
+    known = _WORDS.get
+    return CheckedHeaders(
+        [
+            (known(name) or name.decode("ascii"), known(value) or value.decode("latin-1"))
+            for name, value in headers
+        ]
+    )
+
+
+def _has_forbidden(head: bytes) -> bool:
+    """Whether there are control characters in a head, a CR without its LF among them."""
+    return bool(head.translate(None, _ALLOWED)) or head.count(b"\r") != head.count(b"\r\n")
 
 
 class _Reader:
     """Cuts heads off what arrives, within the limits, and has h11 read each in one go."""
+
+    __slots__ = ("_buffer", "_connection", "_done", "_room", "_searched")
 
     def __init__(self, connection: h11.Connection) -> None:
         self._connection = connection
@@ -131,7 +158,7 @@ class _Reader:
         del self._buffer[:size]
         self._searched = 0
         self._room -= size
-        if _FORBIDDEN.search(head):
+        if _has_forbidden(head):
             raise HandshakeError("a control character in the head")
         self._connection.receive_data(head)
         event = self._next_event()
@@ -149,6 +176,8 @@ class _Reader:
 
 class RequestReader(_Reader):
     """Reads the request of an opening handshake."""
+
+    __slots__ = ()
 
     def __init__(self) -> None:
         super().__init__(h11.Connection(h11.SERVER))
@@ -173,7 +202,7 @@ class RequestReader(_Reader):
         request = Request(
             event.target.decode("ascii"), _decoded(event), event.method.decode("ascii")
         )
-        if int(request.header("Content-Length") or 0) or request.header("Transfer-Encoding"):
+        if _has_body(request.headers):
             raise HandshakeError("a request with a body")
         return request
 
@@ -184,6 +213,12 @@ class RequestReader(_Reader):
             HandshakeError: always.
         """
         raise HandshakeError("the client closed the connection before its request was complete")
+
+
+def _has_body(headers: Headers) -> bool:
+    # h11 lets only one Content-Length through, and only chunked for a Transfer-Encoding.
+    framing = [(name, value) for name, value in headers if name.lower() in _BODY]
+    return any(value == "chunked" or int(value) for _, value in framing)
 
 
 def _to_response(event: h11.InformationalResponse | h11.Response) -> Response:
@@ -202,6 +237,8 @@ def _check_version(version: bytes) -> None:
 
 class ResponseReader(_Reader):
     """Reads the response of an opening handshake, and its body if it is a rejection."""
+
+    __slots__ = ("_body", "_head")
 
     def __init__(self) -> None:
         # With lines of a chunked body this short, no pattern of h11's takes long to fail.
