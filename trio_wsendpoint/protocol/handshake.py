@@ -286,8 +286,10 @@ def _check_request(request: Request, fields: _Fields) -> str:
 
 def _wanted_subprotocols(fields: _Fields) -> list[str]:
     values = _values(fields, "Sec-WebSocket-Protocol")
+    if not values:
+        return []
     wanted = _elements(values)
-    if (values and not wanted) or not all(map(TOKEN.fullmatch, wanted)):
+    if not (wanted and all(map(TOKEN.fullmatch, wanted))):
         raise HandshakeError("Sec-WebSocket-Protocol is not a list of tokens")
     return wanted
 

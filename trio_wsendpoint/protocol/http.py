@@ -19,6 +19,7 @@ TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _NO_BODY: Final = frozenset({101, 204, 304})
+_PHRASES: Final[dict[int, str]] = {status: status.phrase for status in http.HTTPStatus}
 
 
 class CheckedHeaders(tuple[tuple[str, str], ...]):
@@ -133,7 +134,4 @@ class Response(_HeaderLookup):
 
     @reason_phrase.default
     def _standard_phrase(self) -> str:
-        try:
-            return http.HTTPStatus(self.status_code).phrase
-        except ValueError:
-            return ""
+        return _PHRASES.get(self.status_code, "")

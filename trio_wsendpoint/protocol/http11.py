@@ -40,9 +40,9 @@ _FRAMING: Final = _BODY | {"connection"}
 _WORDS: Final = {
     word.encode(): word
     for word in (
-        *("Host", "Connection", "Upgrade", "Origin", "User-Agent", "Cookie", "Authorization"),
-        *("Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Pragma"),
-        *("Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Accept"),
+        *("GET", "Host", "Connection", "Upgrade", "Origin", "User-Agent", "Cookie"),
+        *("Authorization", "Accept", "Accept-Encoding", "Accept-Language", "Cache-Control"),
+        *("Pragma", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Accept"),
         *("Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"),
         *("Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site"),
         *("websocket", "13", "no-cache", "keep-alive, Upgrade", "*/*", "gzip, deflate"),
@@ -199,9 +199,8 @@ class RequestReader(_Reader):
         self._done = True
         assert isinstance(event, h11.Request)
         _check_version(event.http_version)
-        request = Request(
-            event.target.decode("ascii"), _decoded(event), event.method.decode("ascii")
-        )
+        method = _WORDS.get(event.method) or event.method.decode("ascii")
+        request = Request(event.target.decode("ascii"), _decoded(event), method)
         if _has_body(request.headers):
             raise HandshakeError("a request with a body")
         return request
