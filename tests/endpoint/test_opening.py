@@ -10,12 +10,12 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from tests.endpoint.peer import STREAM_KINDS, Peer, StreamKind, stream_pair
 from tests.protocol.wire import PING, PONG, TEXT
 from trio_wsendpoint.endpoint import (
+    EndpointScope,
     HandshakeTimeout,
     accept,
     check_ssl_context,
     open_endpoint,
     request_endpoint,
-    run_endpoint,
 )
 from trio_wsendpoint.endpoint.opening import LINGER, Acceptor
 from trio_wsendpoint.endpoint.options import EndpointOptions
@@ -245,6 +245,50 @@ async def test_a_stream_that_breaks_is_no_handshake(
     await theirs.aclose()
 
 
+async def test_a_socket_that_was_reset_is_no_handshake(autojump_clock: MockClock) -> None:
+    ours, theirs = stream_pair("socket")
+    await ours.send_all(b"unread")
+    await theirs.aclose()
+    with pytest.raises(HandshakeError, match="the stream broke: socket connection broken: "):
+        await accept_one(ours)
+
+
+async def test_a_client_that_is_gone_before_the_101_is_no_handshake(
+    autojump_clock: MockClock,
+) -> None:
+    ours, theirs = stream_pair("socket")
+    await theirs.send_all(REQUEST)
+    await theirs.aclose()
+    with pytest.raises(HandshakeError, match="the stream broke: socket connection broken: "):
+        await accept_one(ours)
+
+
+async def test_a_101_that_the_socket_does_not_take_is_waited_for(
+    autojump_clock: MockClock,
+) -> None:
+    ours, theirs = stream_pair("socket")
+    junk = 0
+    with trio.move_on_after(1):
+        while True:
+            await ours.send_all(b"!")
+            junk += 1
+    await theirs.send_all(REQUEST)
+
+    async def serve() -> None:
+        async with accept(ours) as endpoint:
+            assert await endpoint.receive() == "x"
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        await wait_all_tasks_blocked()
+        head, rest = await read_head(theirs)
+        assert head.lstrip(b"!").startswith(b"HTTP/1.1 101 ")
+        assert (len(head) - len(head.lstrip(b"!")), rest) == (junk, b"")
+        peer = Peer(theirs, Role.CLIENT)
+        await peer.send(TEXT, b"x")
+        await peer.aclose()
+
+
 @on_both_streams
 async def test_a_client_that_drips_is_left_after_the_timeout(
     kind: StreamKind, autojump_clock: MockClock
@@ -290,6 +334,42 @@ async def test_the_timeout_of_the_handshake_does_not_bind_the_endpoint(
     async with accept(ours, handshake_timeout=1, ping_interval=1e6) as endpoint:
         await trio.sleep(100)
         assert not endpoint.is_closed
+        await trio.aclose_forcefully(theirs)
+
+
+class Interruption(BaseException):
+    """Not for anybody to catch."""
+
+
+@pytest.mark.filterwarnings("ignore::trio.TrioDeprecationWarning")
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_interruption_while_it_is_opened_leaves_no_nursery_behind(strict: bool) -> None:
+    def interrupt(_: object) -> None:
+        raise Interruption
+
+    async def main() -> None:
+        ours, theirs = memory_stream_pair()
+        frame = Peer(theirs, Role.CLIENT).frame(TEXT, b"x")
+        try:
+            async with open_endpoint(
+                ours, Role.SERVER, initial_data=frame, on_data_frame=interrupt
+            ):
+                raise AssertionError("it was opened")
+        finally:
+            assert trio.lowlevel.current_task().child_nurseries == []
+
+    with pytest.raises(BaseException) as caught:  # noqa: PT011
+        trio.run(main, strict_exception_groups=strict)
+    error = caught.value
+    assert isinstance(error, BaseExceptionGroup) is strict
+    found = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
+    assert isinstance(found, Interruption)
+
+
+async def test_what_is_in_the_async_with_can_be_interrupted_from_the_keyboard() -> None:
+    ours, theirs = memory_stream_pair()
+    async with open_endpoint(ours, Role.SERVER):
+        assert not trio.lowlevel.currently_ki_protected()
         await trio.aclose_forcefully(theirs)
 
 
@@ -367,7 +447,7 @@ async def test_both_sides_shake_hands(
         nursery.start_soon(serve)
         agreement, rest = await request_endpoint(ours, handshake)
         options = EndpointOptions(extensions=extensions)
-        async with run_endpoint(ours, Role.CLIENT, options, agreement, rest) as client:
+        async with EndpointScope(ours, Role.CLIENT, options, agreement, rest) as client:
             assert await client.receive() == "from the start"
             await client.send("x" * 1000)
             assert await client.receive() == "x" * 1000
@@ -448,7 +528,7 @@ async def test_what_comes_behind_the_request_is_not_left_inside_tls(
 
     async def serve() -> None:
         acceptor = Acceptor.create({}, server_context)
-        async with acceptor.accept(ours) as endpoint:
+        async with EndpointScope(*await acceptor.establish(ours)) as endpoint:
             received.append(await endpoint.receive())
 
     async with trio.open_nursery() as nursery:
@@ -471,7 +551,7 @@ async def test_a_tls_handshake_that_fails_closes_the_stream(
     await theirs.send_all(REQUEST)
 
     async def run() -> None:
-        async with Acceptor.create({}, server_context).accept(ours):
+        async with EndpointScope(*await Acceptor.create({}, server_context).establish(ours)):
             raise AssertionError("it was accepted")
 
     with pytest.raises(HandshakeError, match="the TLS handshake failed"):

@@ -218,10 +218,12 @@ async def go_on(stream: trio.abc.Stream, role: Role, data: bytes = b"") -> Parsi
     """Be a peer from here on, when the opening handshake is done."""
     peer = ParsingPeer(stream, role)
     peer.take(data)
+    # Cancelled as soon as it was open, the other side closes in one breath with its 101.
+    answers = () if peer.connection.received_close_frame else ("answer",)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(peer.run)
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await peer.send(peer.encode("answer"))
+            await peer.send(peer.encode(*answers))
     peer.frames()
     return peer
 

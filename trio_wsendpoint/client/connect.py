@@ -11,15 +11,15 @@ import attrs
 import trio
 
 from ..endpoint import (
+    ClosingOnError,
     Endpoint,
+    EndpointScope,
     HandshakeKeywords,
     HandshakeOptions,
     HandshakeTimeout,
     check_ssl_context,
-    closing_on_error,
     parse_keywords,
     request_endpoint,
-    run_endpoint,
     start_tls,
 )
 from ..protocol import Agreement, ClientHandshake, Role
@@ -70,7 +70,7 @@ async def connect(
             handshake, headers=(*handshake.headers, ("Authorization", uri.authorization))
         )
     established = await _establish(uri, handshake, handshake_options, ssl_context, stream)
-    async with run_endpoint(
+    async with EndpointScope(
         established[0], Role.CLIENT, endpoint_options, *established[1:]
     ) as endpoint:
         yield endpoint
@@ -104,7 +104,7 @@ async def _establish(
     with trio.move_on_after(options.handshake_timeout):
         if stream is None:
             stream = await trio.open_tcp_stream(uri.host, uri.port)
-        async with closing_on_error(stream):
+        async with ClosingOnError(stream):
             if uri.secure and not isinstance(stream, trio.SSLStream):
                 context = ssl_context or ssl.create_default_context()
                 stream = await start_tls(stream, context, uri.host)

@@ -11,15 +11,15 @@ from .errors import (
 from .life import socket_addresses
 from .opening import (
     Acceptor,
+    ClosingOnError,
+    EndpointScope,
     HandshakeKeywords,
     HandshakeOptions,
     accept,
     check_ssl_context,
-    closing_on_error,
     open_endpoint,
     parse_keywords,
     request_endpoint,
-    run_endpoint,
 )
 from .options import EndpointKeywords, EndpointOptions
 from .streams import ReceiveStream, SendStream
@@ -27,12 +27,14 @@ from .tls import start_tls
 
 __all__ = [
     "Acceptor",
+    "ClosingOnError",
     "ConnectionClosed",
     "ConnectionClosedError",
     "ConnectionClosedOK",
     "Endpoint",
     "EndpointKeywords",
     "EndpointOptions",
+    "EndpointScope",
     "HandshakeKeywords",
     "HandshakeOptions",
     "HandshakeTimeout",
@@ -43,11 +45,9 @@ __all__ = [
     "Traffic",
     "accept",
     "check_ssl_context",
-    "closing_on_error",
     "open_endpoint",
     "parse_keywords",
     "request_endpoint",
-    "run_endpoint",
     "socket_addresses",
     "start_tls",
 ]

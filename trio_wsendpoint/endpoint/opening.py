@@ -6,6 +6,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import Any, Final, Unpack
 
 import attrs
@@ -36,8 +37,8 @@ from .options import (
     check_seconds,
     split_keywords,
 )
-from .tls import start_tls
-from .transport import READ_SIZE, STREAM_ERRORS
+from .tls import start_tls, transport_for
+from .transport import READ_SIZE, STREAM_ERRORS, SocketTransport
 
 LINGER: Final = 1.0
 """Seconds that a client whose request is refused has to take the response and to leave."""
@@ -85,42 +86,86 @@ def parse_keywords(
     return EndpointOptions(**endpoint), HandshakeOptions(**handshake)
 
 
-@asynccontextmanager
-async def run_endpoint(
-    stream: trio.abc.Stream,
-    role: Role,
-    options: EndpointOptions,
-    agreement: Agreement | None = None,
-    initial_data: BytesLike = b"",
-) -> AsyncIterator[Endpoint]:
-    """What `open_endpoint`, `accept` and `connect` end in."""
-    error: BaseException | None = None
-    life = Life(stream, role, options, agreement)
-    endpoint = Endpoint(life, agreement)
-    async with trio.open_nursery() as nursery:
-        life.start(nursery, endpoint, initial_data)
-        # The exception is kept out of the nursery, which would wrap it in a group.
+class EndpointScope:
+    """The `async with` around an endpoint, which `open_endpoint` and all others end in.
+
+    Not a generator, as a server has one for each connection for as long as it lasts.
+    """
+
+    __slots__ = ("_endpoint", "_initial_data", "_life", "_manager")
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        role: Role,
+        options: EndpointOptions,
+        agreement: Agreement | None = None,
+        initial_data: BytesLike = b"",
+    ) -> None:
+        self._life = Life(stream, role, options, agreement)
+        self._endpoint = Endpoint(self._life, agreement)
+        self._initial_data = initial_data
+        self._manager = trio.open_nursery()
+
+    # An interrupt from the keyboard must not leave the nursery half open.
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> Endpoint:
+        nursery = await self._manager.__aenter__()
         try:
-            with life.scope:
-                yield endpoint
-        except BaseException as exception:
-            error = exception
+            self._life.start(nursery, self._endpoint, self._initial_data)
+        except BaseException as error:
+            await self._manager.__aexit__(type(error), error, error.__traceback__)
+            raise
+        self._initial_data = b""
+        self._life.scope.__enter__()
+        return self._endpoint
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        error = await self._leave(kind, exception, traceback)
         try:
-            await life.leave(error)
-        except trio.Cancelled as cancelled:
-            error = error or cancelled
-        except BaseException as interruption:
-            error = interruption
-        life.stop()
-    if life.fatal is not None and _tells_only_of_the_end(error):
-        error = life.fatal
-    elif life.fatal is not None and not isinstance(life.fatal, ConnectionClosed):
-        life.log.dropped(life.fatal)
-    try:
-        if error is not None:
-            raise error
-    finally:
-        del error, life  # or the traceback would hold them in a cycle
+            if error is not None and error is not exception:
+                raise error
+            return error is None
+        finally:
+            del self, exception, traceback, error  # or the traceback would hold them in a cycle
+
+    async def _leave(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> BaseException | None:
+        """Close the connection and the nursery; what is to be raised comes back."""
+        life = self._life
+        error = exception
+        try:
+            # It is kept out of the nursery, which would wrap it in a group.
+            try:
+                if life.scope.__exit__(kind, exception, traceback):
+                    error = None
+            except BaseException as rest:
+                error = rest
+            try:
+                await life.leave(error)
+            except trio.Cancelled as cancelled:
+                error = error or cancelled
+            except BaseException as interruption:
+                error = interruption
+            life.stop()
+            await self._manager.__aexit__(None, None, None)
+            if life.fatal is not None and _tells_only_of_the_end(error):
+                return life.fatal
+            if life.fatal is not None and not isinstance(life.fatal, ConnectionClosed):
+                life.log.dropped(life.fatal)
+            return error
+        finally:
+            del self, exception, traceback, error, life  # as above
 
 
 def _tells_only_of_the_end(error: BaseException | None) -> bool:
@@ -167,7 +212,7 @@ async def open_endpoint(
         raise TypeError(f"initial_data must be bytes-like, not {type(initial_data).__name__}")
     check_keywords("open_endpoint", options)
     parsed = EndpointOptions(**options)
-    async with run_endpoint(stream, role, parsed, agreement, initial_data) as endpoint:
+    async with EndpointScope(stream, role, parsed, agreement, initial_data) as endpoint:
         yield endpoint
 
 
@@ -187,7 +232,8 @@ async def accept(
         HandshakeTimeout: it was not complete within `handshake_timeout`.
         HeartbeatTimeout: on leaving, if the peer was given up on.
     """
-    async with Acceptor.create(options).accept(stream) as endpoint:
+    established = await Acceptor.create(options).establish(stream)
+    async with EndpointScope(*established) as endpoint:
         yield endpoint
 
 
@@ -221,22 +267,17 @@ class Acceptor:
             ssl_context,
         )
 
-    @asynccontextmanager
-    async def accept(self, stream: trio.abc.Stream) -> AsyncIterator[Endpoint]:
-        """Perform the opening handshake and run an endpoint; see `accept`."""
-        stream, agreement, rest = await self._establish(stream)
-        async with run_endpoint(stream, Role.SERVER, self.options, agreement, rest) as endpoint:
-            yield endpoint
-
-    async def _establish(
+    async def establish(
         self, stream: trio.abc.Stream
-    ) -> tuple[trio.abc.Stream, Agreement, bytes]:
+    ) -> tuple[trio.abc.Stream, Role, EndpointOptions, Agreement, bytes]:
+        """Perform the opening handshake; what comes back makes an `EndpointScope`."""
         with trio.move_on_after(self.timeout):
-            async with closing_on_error(stream):
+            async with ClosingOnError(stream):
                 try:
                     if self.ssl_context is not None:
                         stream = await start_tls(stream, self.ssl_context)
-                    return stream, *await self._shake_hands(stream)
+                    agreement, rest = await self._shake_hands(stream)
+                    return stream, Role.SERVER, self.options, agreement, rest
                 except STREAM_ERRORS as error:
                     raise HandshakeError(f"the stream broke: {error}") from error
         raise HandshakeTimeout(self.timeout)
@@ -244,10 +285,15 @@ class Acceptor:
     async def _shake_hands(self, stream: trio.abc.Stream) -> tuple[Agreement, bytes]:
         reader = RequestReader()
         try:
+            # Most requests have come with their connection.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            data = _receive_at_once(stream)
             request = None
             while request is None:
-                data = await stream.receive_some(READ_SIZE)
+                if data is None:
+                    data = await stream.receive_some(READ_SIZE)
                 request = reader.receive_data(data) if data else reader.receive_eof()
+                data = None
         except HandshakeError as error:
             await _refuse(stream, refusal(error))
             raise
@@ -256,8 +302,29 @@ class Acceptor:
             await _refuse(stream, response)
             reason = response.body.decode().strip() or response.reason_phrase
             raise HandshakeError(reason, response.status_code)
-        await stream.send_all(encode_response(response))
+        await _send(stream, encode_response(response))
         return agreement, reader.trailing_data
+
+
+def _receive_at_once(stream: trio.abc.Stream) -> BytesLike | None:
+    """What a plain socket has already, as waiting for it would cost turns of the scheduler."""
+    transport = transport_for(stream)
+    if not isinstance(transport, SocketTransport):
+        return None
+    try:
+        return transport.read_nowait()
+    except OSError as error:  # as the stream itself would say it
+        raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+
+
+async def _send(stream: trio.abc.Stream, data: bytes) -> None:
+    """Send all of the bytes: at once, if that goes."""
+    transport = transport_for(stream)
+    if isinstance(transport, SocketTransport):
+        with contextlib.suppress(OSError):  # the stream itself will say it
+            data = data[transport.write_nowait((data,)) :]
+    if data:
+        await stream.send_all(data)
 
 
 async def _refuse(stream: trio.abc.Stream, response: Response) -> None:
@@ -285,7 +352,8 @@ async def request_endpoint(
     """
     reader = ResponseReader()
     try:
-        await stream.send_all(encode_request(handshake.request))
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await _send(stream, encode_request(handshake.request))
         response = None
         while response is None:
             data = await stream.receive_some(READ_SIZE)
@@ -305,14 +373,20 @@ def _rejection(reader: ResponseReader) -> Response | None:
         return None
 
 
-@asynccontextmanager
-async def closing_on_error(stream: trio.abc.Stream) -> AsyncIterator[None]:
+class ClosingOnError:
     """Close a stream at once if what is inside fails or is cancelled."""
-    try:
-        yield
-    except BaseException:
-        await trio.aclose_forcefully(stream)
-        raise
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            await trio.aclose_forcefully(self._stream)
 
 
 def check_ssl_context(ssl_context: ssl.SSLContext | None, role: Role) -> None:

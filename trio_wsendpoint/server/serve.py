@@ -13,6 +13,7 @@ from ..endpoint import (
     Acceptor,
     ConnectionClosed,
     Endpoint,
+    EndpointScope,
     HandshakeKeywords,
     socket_addresses,
 )
@@ -103,20 +104,21 @@ def _serve_stream(
     acceptor = Acceptor.create(options, ssl_context, caller)
 
     async def serve_stream(stream: trio.abc.Stream) -> None:
-        extra = {"connection_id": None, "peer": socket_addresses(stream)[1]}
+        peer = socket_addresses(stream)[1]
+        connection_id: int | None = None
         try:
-            async with acceptor.accept(stream) as endpoint:
-                extra["connection_id"] = endpoint.connection_id
+            async with EndpointScope(*await acceptor.establish(stream)) as endpoint:
+                connection_id, peer = endpoint.connection_id, endpoint.remote_address
                 await handler(endpoint)
         except BaseExceptionGroup as group:
             # A handler that is cancelled and fails at once must not take the server with it.
             failures, others = group.split(Exception)
             if failures is not None:
-                _log_failure(failures, extra)
+                _log_failure(failures, connection_id, peer)
             if others is not None:
                 raise others from None
         except Exception as error:
-            _log_failure(error, extra)
+            _log_failure(error, connection_id, peer)
 
     return serve_stream
 
@@ -151,10 +153,11 @@ def _check_listeners(
     return checked
 
 
-def _log_failure(error: Exception, extra: dict[str, Any]) -> None:
+def _log_failure(error: Exception, connection_id: int | None, peer: Any) -> None:
     """Log why a connection ended, as loudly as somebody has to see to it."""
+    extra = {"connection_id": connection_id, "peer": peer}
     # A handler may well raise a HandshakeError, of a connection of its own.
-    if isinstance(error, HandshakeError) and extra["connection_id"] is None:
+    if isinstance(error, HandshakeError) and connection_id is None:
         logger.debug("an opening handshake failed: %s", error, extra=extra)
     elif _is_disconnect(error):
         logger.info("a connection ended before its handler: %s", error, extra=extra)
