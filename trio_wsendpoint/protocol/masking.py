@@ -13,6 +13,7 @@ BYTES_LIKE: Final = (bytes, bytearray, memoryview)
 """The same for `isinstance`, which would make a union of types anew each time."""
 
 _POOL_KEYS = 1024
+_MAX_AT_ONCE = 2**14  # bytes; a multiple of the key's size
 _pool: list[bytes] = []
 
 
@@ -42,6 +43,12 @@ def apply_mask(payload: BytesLike, key: bytes) -> bytes:
         key: Four bytes; the first applies to the first byte of the payload.
     """
     size = len(payload)
+    if size > _MAX_AT_ONCE:  # or it would be in memory five times
+        view = memoryview(payload)
+        return b"".join(
+            apply_mask(view[start : start + _MAX_AT_ONCE], key)
+            for start in range(0, size, _MAX_AT_ONCE)
+        )
     # One XOR of two big integers beats a loop over the bytes a hundredfold.
     pad = key * (size // 4) + key[: size % 4]
     return (int.from_bytes(payload, "little") ^ int.from_bytes(pad, "little")).to_bytes(
