@@ -43,7 +43,6 @@ from trio_wsendpoint.protocol import (
     PermessageDeflate,
     PongFrame,
     Role,
-    speedups,
 )
 
 # To measure memory takes time, and measuring coverage takes memory.
@@ -160,7 +159,7 @@ async def test_a_slow_drip_of_a_large_frame_takes_what_has_come_of_it(
                 await trio.sleep(0.1)
                 assert endpoint.statistics().received.waiting <= start + step
         assert len(await endpoint.receive()) == size
-        assert gauge.grown < (2.25 if speedups.in_c else 3.25) * size + SLACK
+        assert gauge.grown < 2.25 * size + SLACK
 
 
 @both_roles

@@ -164,7 +164,8 @@ class Reader:
         if room is None:
             data = transport.read_nowait()
             return [] if data is None else self._take_in(data or None)
-        got = transport.read_into_nowait(room)
+        with room:
+            got = transport.read_into_nowait(room)
         if got is None:
             return []
         filled, data = got

@@ -175,7 +175,8 @@ class TLSStream(trio.abc.HalfCloseableStream):
                 if not self._fill_nowait(buffer[size:] if apart is None else apart):
                     break
             except OSError as error:
-                self._error = error  # the system tells it only once
+                # The system tells it only once. What its frames hold may have to grow.
+                self._error = error.with_traceback(None)
                 break
             size += self._decrypt_held(buffer[size:], before + size)
         return size

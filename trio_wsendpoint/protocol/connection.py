@@ -147,7 +147,10 @@ class Connection:
 
     @property
     def room(self) -> memoryview | None:
-        """Where the rest of a large frame is best read into, if one is arriving."""
+        """Where the rest of a large frame is best read into, if one is arriving.
+
+        Release it before you call anything else.
+        """
         return self._inbound.room if self._inbound is not None else None
 
     def receive_data(self, data: BytesLike, filled: int = 0) -> list[Entry]:

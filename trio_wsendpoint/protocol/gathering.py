@@ -16,7 +16,7 @@ MIN_GATHERED: Final = 2**13
 MAX_SPARE: Final = 2**20 + 2**10
 """Bytes of a buffer that is kept for the next frame: new ones cost as much as their copying."""
 
-_FIRST_SIZE: Final = 2**14
+_LEAST_ROOM: Final = 2**13
 
 
 class _Spare(threading.local):
@@ -44,20 +44,11 @@ class Gathering:
 
     def __init__(self, start: BytesLike, size: int) -> None:
         self._size = size
-        self._buffer, _spare.buffer = _spare.buffer, bytearray()
+        self._buffer = bytearray()
+        if len(_spare.buffer) >= size:
+            self._buffer, _spare.buffer = _spare.buffer, self._buffer
         self.filled = 0
-        if len(self._buffer) < min(size, 2 * len(start)):
-            self._buffer = bytearray(min(size, 2 * len(start)))
-        self._reserve()
         self.add(start)
-
-    def _reserve(self) -> None:
-        """Have room for more, about as much as has come: what a header says need not come."""
-        capacity = len(self._buffer)
-        if capacity == self.filled < self._size:
-            grown = bytearray(min(self._size, max(2 * capacity, _FIRST_SIZE)))
-            memoryview(grown)[:capacity] = self._buffer
-            self._buffer = grown
 
     @property
     def complete(self) -> bool:
@@ -66,7 +57,14 @@ class Gathering:
 
     @property
     def room(self) -> memoryview:
-        """Where the next bytes of the frame belong; never empty while it is incomplete."""
+        """Where the next bytes of the frame belong; never empty while it is incomplete.
+
+        It is to be released before anything else is done, as the buffer may have to grow.
+        """
+        if len(self._buffer) == self.filled:
+            # Only a part of what has come: what a header says need not come.
+            more = max(_LEAST_ROOM, self.filled // 8)
+            self._buffer += bytes(min(more, self._size - self.filled))
         return memoryview(self._buffer)[self.filled : self._size]
 
     @property
@@ -77,17 +75,19 @@ class Gathering:
     def fill(self, count: int) -> None:
         """Note that bytes were put into `room`."""
         self.filled += count
-        self._reserve()
 
     def add(self, data: BytesLike) -> BytesLike:
         """Take bytes of the frame; what does not belong to it comes back."""
-        while data and not self.complete:
-            room = self.room
-            count = min(len(room), len(data))
-            room[:count] = data[:count]
-            self.fill(count)
-            data = memoryview(data)[count:]
-        return data
+        view = memoryview(data)
+        count = min(len(view), self._size - self.filled)
+        end = self.filled + count
+        if end <= len(self._buffer):
+            memoryview(self._buffer)[self.filled : end] = view[:count]
+        else:
+            del self._buffer[self.filled :]
+            self._buffer += view[:count]
+        self.filled = end
+        return view[count:]
 
     def recycle(self) -> None:
         """Leave the buffer to others: nobody uses `room` or `data` any more."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import Final, TypeAlias
 
@@ -45,10 +46,10 @@ def apply_mask(payload: BytesLike, key: bytes) -> bytes:
     size = len(payload)
     if size > _MAX_AT_ONCE:  # or it would be in memory five times
         view = memoryview(payload)
-        return b"".join(
-            apply_mask(view[start : start + _MAX_AT_ONCE], key)
-            for start in range(0, size, _MAX_AT_ONCE)
-        )
+        masked = io.BytesIO()  # which hands out what was written with no copy
+        for start in range(0, size, _MAX_AT_ONCE):
+            masked.write(apply_mask(view[start : start + _MAX_AT_ONCE], key))
+        return masked.getvalue()
     # One XOR of two big integers beats a loop over the bytes a hundredfold.
     pad = key * (size // 4) + key[: size % 4]
     return (int.from_bytes(payload, "little") ^ int.from_bytes(pad, "little")).to_bytes(
