@@ -100,18 +100,25 @@ class Endpoint(trio.abc.Channel[str | bytes]):
                 `trio.BrokenResourceError`.
             trio.ClosedResourceError: the endpoint was closed on our side.
         """
-        # The shortest way to a message that is there; `__anext__` has it, too.
-        ready = self._ready
-        if ready and self._receiving.holder is None and type(ready[-1]) in _PLAIN:
+        if self._ready:
             await trio.lowlevel.checkpoint_if_cancelled()
-            message = ready.pop()
-            if not ready:
-                self._life.reader.inbox.release()
-            return message  # type: ignore[return-value]
+            message = self._take_plain()
+            if message is not None:
+                return message
         entry = await self._life.receiver.next_message()
         if entry is None:
             raise await self._life.end_of_receiving()
         return entry.payload if isinstance(entry, Message) else entry
+
+    def _take_plain(self) -> str | bytes | None:
+        """The shortest way to a message that is there: neither its turn nor its kind waits."""
+        ready = self._ready
+        if not ready or type(ready[-1]) not in _PLAIN or self._receiving.holder is not None:
+            return None
+        message = ready.pop()
+        if not ready:
+            self._life.reader.inbox.release()
+        return message  # type: ignore[return-value]
 
     async def receive_message(self) -> Message:
         """Wait for the next message, like `receive`, and get it with its frames."""
@@ -123,13 +130,11 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         return Message(entry, TextFrame if isinstance(entry, str) else BinaryFrame)
 
     async def __anext__(self) -> str | bytes:
-        ready = self._ready
-        if ready and self._receiving.holder is None and type(ready[-1]) in _PLAIN:
+        if self._ready:
             await trio.lowlevel.checkpoint_if_cancelled()
-            message = ready.pop()
-            if not ready:
-                self._life.reader.inbox.release()
-            return message  # type: ignore[return-value]
+            message = self._take_plain()
+            if message is not None:
+                return message
         entry = await self._life.receiver.next_message()
         if entry is None:
             error = await self._life.end_of_receiving()
@@ -153,8 +158,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         receiver = self._life.receiver
-        await receiver.turns.take()
-        try:
+        async with receiver.turns:
             first = await receiver.next_stream()
             if first is None:
                 raise await self._life.end_of_receiving()
@@ -165,8 +169,6 @@ class Endpoint(trio.abc.Channel[str | bytes]):
                 stream.close()
                 while stream.busy:
                     await trio.lowlevel.cancel_shielded_checkpoint()
-        finally:
-            receiver.turns.pass_on()
 
     # -- sending --------------------------------------------------------------------------
 
@@ -189,20 +191,16 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         """
         life = self._life
         outbox = life.outbox
-        connection = life.connection
         if type(message) not in _PLAIN:
             check_sendable(message)
-        if connection.outbound.sent.messages % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
+        if life.connection.outbound.sent.messages % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
             await trio.lowlevel.checkpoint()
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
         if outbox.full or self._sending.holder is not None:
             await self._send_in_turn(message, compress)
         else:
-            if not connection.is_open:
-                life.check_open()
-            connection.send_message(message, compress=compress)
-            outbox.flush(gather=True)
+            self._send(message, compress)
         if outbox.full:
             await outbox.wait_flushed()
 
@@ -213,16 +211,14 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             await self._life.outbox.wait_for_room()
             self._send(message, compress)
             return
-        await self._sending.take()
-        try:
+        async with self._sending:
             await self._life.outbox.wait_for_room()
             self._send(message, compress)
-        finally:
-            self._sending.pass_on()
 
     def _send(self, message: Sendable, compress: bool) -> None:
         life = self._life
-        life.check_open()
+        if not life.connection.is_open:
+            life.check_open()
         life.connection.send_message(message, compress=compress)
         life.outbox.flush(gather=True)
 
@@ -249,8 +245,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         """
         frame_type = _data_frame_type(kind)
         await trio.lowlevel.checkpoint_if_cancelled()
-        await self._sending.take()
-        try:
+        async with self._sending:
             life = self._life
             await life.outbox.wait_for_room()
             life.check_open()
@@ -267,8 +262,6 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             finally:
                 stream.close()
             await life.outbox.wait_flushed()
-        finally:
-            self._sending.pass_on()
 
     async def ping(self, payload: bytes | None = None) -> float:
         """Send a ping and wait for its pong.
@@ -419,7 +412,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
     def statistics(self) -> Statistics:
         """What crossed the endpoint so far, and what waits in its buffers."""
         connection = self._life.connection
-        sent, received = connection.outbound.sent, connection.received
+        sent, received = connection.sent, connection.received
         return Statistics(
             Traffic(sent.messages, sent.size, sent.pings, sent.pongs, self._life.outbox.memory),
             Traffic(

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 import trio
 
-from ..protocol import Entry, Message, Piece, memory_of
+from ..protocol import Entry, memory_of
 from .outbox import Outbox
 
 LOOK_AHEAD: Final = 2**18
@@ -88,12 +88,6 @@ class Inbox:
         if not self.ready:
             self.release()
         return entry
-
-    def pop_message(self) -> str | bytes | Message | None:
-        """Take the next entry that is ready, if there is one and it is a whole message."""
-        if not self.ready or isinstance(self.ready[-1], Piece):
-            return None
-        return self.pop()  # type: ignore[return-value]
 
     def release(self) -> None:
         """To be called when the last entry that was ready has been taken."""

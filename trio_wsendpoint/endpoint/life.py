@@ -271,7 +271,7 @@ class Life:
     @property
     def is_open(self) -> bool:
         """Whether more can be sent: not once either side has closed or failed."""
-        return self.connection.is_open and not self.outbox.broken
+        return self.connection.is_open
 
     def check_open(self) -> None:
         """Refuse to send when nothing more can be sent.

@@ -18,8 +18,8 @@ same. So:
 - a receiver that finds the reader task holding it waits at the memory channel for the next
   batch, and may take the role itself after that;
 - the reader task reads on while it is needed: while the connection is unattended, which ends
-  when a receiver takes a batch from it; while a receiver waits for it at the channel; while
-  somebody waits for a pong; while the connection is being closed;
+  when a receiver waits for it; while somebody waits for a pong; while the connection is being
+  closed;
 - while it is not, it is parked, for hours if need be, with no timer of its own (see `watch`).
   A connection for which nobody holds the role is always watched, or its reader task awake.
 """
@@ -296,7 +296,6 @@ class Reader:
     def drain(self) -> None:
         """Drop all messages from here on: the application will receive no more."""
         self._draining = True
-        self.inbox.drop()
         if self._connection.oversize:
             self._take_in(b"")
         self.wake()

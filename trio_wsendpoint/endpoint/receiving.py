@@ -50,9 +50,7 @@ class Receiver:
         stream was cancelled before it could be entered are put together again.
         """
         turns, inbox, reader = self.turns, self._inbox, self._reader
-        if turns.holder is None:
-            turns.holder = trio.lowlevel.current_task()
-        else:
+        if not turns.take_nowait():
             await turns.take()
         try:
             if self._pieces or inbox.refill():

@@ -52,21 +52,26 @@ class Turns:
         self._lot: trio.lowlevel.ParkingLot | None = None
         self.holder: trio.lowlevel.Task | None = None
 
+    def take_nowait(self) -> bool:
+        """Take one's turn if nobody else has it; says whether it did."""
+        if self.holder is not None:
+            return False
+        self.holder = trio.lowlevel.current_task()
+        return True
+
     async def take(self) -> None:
         """Wait for one's turn; no checkpoint if nobody else has it.
 
         Raises:
             RuntimeError: it is the caller's turn already, and it would wait for ever.
         """
-        task = trio.lowlevel.current_task()
-        if self.holder is None:
-            self.holder = task
-        elif self.holder is task:
+        if self.take_nowait():
+            return
+        if self.holder is trio.lowlevel.current_task():
             raise RuntimeError(f"this task is already {self._purpose} on this endpoint")
-        else:
-            if self._lot is None:
-                self._lot = trio.lowlevel.ParkingLot()
-            await self._lot.park()
+        if self._lot is None:
+            self._lot = trio.lowlevel.ParkingLot()
+        await self._lot.park()
 
     def pass_on(self) -> None:
         """End one's turn."""
@@ -74,3 +79,9 @@ class Turns:
         if self._lot is not None:
             for task in self._lot.unpark():
                 self.holder = task
+
+    async def __aenter__(self) -> None:
+        await self.take()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.pass_on()
