@@ -78,6 +78,20 @@ async def test_a_read_that_was_woken_for_nothing_waits_again(
     await theirs.aclose()
 
 
+@pytest.mark.parametrize("size", [0, 3, 7, 10])
+async def test_a_read_fills_the_room_first(size: int) -> None:
+    transport, theirs = socket_transport()
+    room = memoryview(bytearray(size))
+    assert transport.read_into_nowait(room) is None
+    await theirs.send_all(b"message")
+    filled, rest = transport.read_into_nowait(room) or (None, b"")
+    assert filled == min(size, 7)
+    assert bytes(room[:filled]) + bytes(rest) == b"message"
+    await theirs.aclose()
+    assert transport.read_into_nowait(room) == (0, b"")
+    await transport.aclose()
+
+
 async def test_the_buffer_of_reads_is_shared_within_a_thread_and_not_between_threads() -> None:
     pairs = [socket_transport() for _ in range(2)]
     for _, theirs in pairs:
@@ -220,6 +234,8 @@ async def test_what_reads_and_writes_without_blocking_must_be_told_how() -> None
     transport = NonblockingTransport(ours, ours)
     with pytest.raises(NotImplementedError):
         transport.read_nowait()
+    with pytest.raises(NotImplementedError):
+        transport.read_into_nowait(memoryview(b""))
     with pytest.raises(NotImplementedError):
         transport.write_nowait([b""])
     await ours.aclose()

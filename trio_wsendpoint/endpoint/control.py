@@ -7,10 +7,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import trio
-
 from ..protocol import Connection, ControlFrame
 from .options import ControlHandler
+from .waiting import Bell
 
 MAX_WAITING: Final = 256
 """Custom control frames that may wait for their handlers before the reader stops reading."""
@@ -39,7 +38,7 @@ class ControlDispatcher:
         self._handlers = handlers
         self._on_room = on_room
         self._queue: deque[ControlFrame] = deque()
-        self._work = trio.lowlevel.ParkingLot()
+        self._work = Bell()
 
     @property
     def full(self) -> bool:
@@ -64,13 +63,13 @@ class ControlDispatcher:
         if not (closing and self.full):
             self._queue.extend(frame for frame in frames if type(frame) in self._handlers)
         frames.clear()
-        self._work.unpark()
+        self._work.ring()
 
     async def run(self, endpoint: Any) -> None:
         """The task that runs the handlers."""
         while True:
             while not self._queue:
-                await self._work.park()
+                await self._work.wait()
             was_full = self.full
             frame = self._queue.popleft()
             if was_full and not self.full:

@@ -41,7 +41,6 @@ class Inbox:
 
     __slots__ = (
         "_channel",
-        "_closed",
         "_on_room",
         "_outbox",
         "_rest",
@@ -59,7 +58,6 @@ class Inbox:
         self._channel: (
             tuple[trio.MemorySendChannel[Batch], trio.MemoryReceiveChannel[Batch]] | None
         ) = None
-        self._closed = False
         self.ready: list[Entry] = []
         self.awaited = False
         # Of the batch that is being consumed: what follows `ready`, in the same order, and
@@ -164,13 +162,10 @@ class Inbox:
     ) -> tuple[trio.MemorySendChannel[Batch], trio.MemoryReceiveChannel[Batch]]:
         if self._channel is None:
             self._channel = trio.open_memory_channel[Batch](math.inf)
-            if self._closed:
-                self._channel[0].close()
         return self._channel
 
     def close(self) -> None:
-        """No more will come: whoever waits is woken."""
-        self._closed = True
+        """No more will come: whoever waits is woken, and nobody may wait from here on."""
         if self._channel is not None:
             self._channel[0].close()
 

@@ -38,7 +38,7 @@ from .options import (
     split_keywords,
 )
 from .tls import start_tls, transport_for
-from .transport import READ_SIZE, STREAM_ERRORS, SocketTransport
+from .transport import READ_SIZE, STREAM_ERRORS, SocketTransport, StreamTransport
 
 LINGER: Final = 1.0
 """Seconds that a client whose request is refused has to take the response and to leave."""
@@ -284,10 +284,11 @@ class Acceptor:
 
     async def _shake_hands(self, stream: trio.abc.Stream) -> tuple[Agreement, bytes]:
         reader = RequestReader()
+        transport = transport_for(stream)
         try:
             # Most requests have come with their connection.
             await trio.lowlevel.checkpoint_if_cancelled()
-            data = _receive_at_once(stream)
+            data = _receive_at_once(transport)
             request = None
             while request is None:
                 if data is None:
@@ -302,13 +303,12 @@ class Acceptor:
             await _refuse(stream, response)
             reason = response.body.decode().strip() or response.reason_phrase
             raise HandshakeError(reason, response.status_code)
-        await _send(stream, encode_response(response))
+        await _send(transport, encode_response(response))
         return agreement, reader.trailing_data
 
 
-def _receive_at_once(stream: trio.abc.Stream) -> BytesLike | None:
+def _receive_at_once(transport: StreamTransport) -> BytesLike | None:
     """What a plain socket has already, as waiting for it would cost turns of the scheduler."""
-    transport = transport_for(stream)
     if not isinstance(transport, SocketTransport):
         return None
     try:
@@ -317,14 +317,13 @@ def _receive_at_once(stream: trio.abc.Stream) -> BytesLike | None:
         raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
 
 
-async def _send(stream: trio.abc.Stream, data: bytes) -> None:
+async def _send(transport: StreamTransport, data: bytes) -> None:
     """Send all of the bytes: at once, if that goes."""
-    transport = transport_for(stream)
     if isinstance(transport, SocketTransport):
         with contextlib.suppress(OSError):  # the stream itself will say it
             data = data[transport.write_nowait((data,)) :]
     if data:
-        await stream.send_all(data)
+        await transport.stream.send_all(data)
 
 
 async def _refuse(stream: trio.abc.Stream, response: Response) -> None:
@@ -353,7 +352,7 @@ async def request_endpoint(
     reader = ResponseReader()
     try:
         await trio.lowlevel.checkpoint_if_cancelled()
-        await _send(stream, encode_request(handshake.request))
+        await _send(transport_for(stream), encode_request(handshake.request))
         response = None
         while response is None:
             data = await stream.receive_some(READ_SIZE)

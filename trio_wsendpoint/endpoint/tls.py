@@ -23,6 +23,7 @@ from .transport import (
     NonblockingTransport,
     SocketTransport,
     StreamTransport,
+    read_socket,
     write_socket,
 )
 
@@ -141,9 +142,8 @@ class TLSStream(trio.abc.HalfCloseableStream):
         """Read the socket once, for TLS; says whether that brought anything, or the end."""
         if self._error is not None:
             raise self._error
-        try:
-            size = os.readv(self._socket.fileno(), (buffer,))
-        except (BlockingIOError, InterruptedError):
+        size = read_socket(self._socket, (buffer,))
+        if size is None:
             return False
         if size:
             self._incoming.write(buffer[:size])

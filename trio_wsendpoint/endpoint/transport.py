@@ -125,12 +125,7 @@ class NonblockingTransport(StreamTransport):
             How many bytes are in `room` now, and what came after it was full; 0 and nothing
             at the end of the stream; None if it would block.
         """
-        data = self.read_nowait()
-        if data is None:
-            return None
-        filled = min(len(room), len(data))
-        room[:filled] = data[:filled]
-        return filled, data[filled:]
+        raise NotImplementedError
 
     def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
         """Write what the stream takes of the buffers, and return how many bytes that is."""
@@ -182,26 +177,18 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def read_socket(socket: trio.socket.SocketType) -> memoryview | None:
-    """Read a socket once, into the buffer that is shared: None if it would block."""
-    scratch = _scratch.buffer
+def read_socket(
+    socket: trio.socket.SocketType, buffers: Sequence[bytearray | memoryview]
+) -> int | None:
+    """Read a socket once, into one buffer after the other: None if it would block.
+
+    Returns:
+        How many bytes that is; 0 at the end of the stream.
+    """
     try:
-        return scratch[: os.readv(socket.fileno(), (scratch,))]
+        return os.readv(socket.fileno(), buffers)
     except (BlockingIOError, InterruptedError):
         return None
-
-
-def read_socket_into(
-    socket: trio.socket.SocketType, room: memoryview
-) -> tuple[int, BytesLike] | None:
-    """Read a socket once, into `room` and then into the buffer that is shared."""
-    scratch = _scratch.buffer
-    try:
-        size = os.readv(socket.fileno(), (room, scratch))
-    except (BlockingIOError, InterruptedError):
-        return None
-    filled = min(size, len(room))
-    return filled, scratch[: size - filled]
 
 
 def write_socket(socket: trio.socket.SocketType, buffers: Sequence[BytesLike]) -> int:
@@ -229,11 +216,18 @@ class SocketTransport(NonblockingTransport):
 
     def read_nowait(self) -> BytesLike | None:
         """Read what is there."""
-        return read_socket(self._socket)
+        scratch = _scratch.buffer
+        size = read_socket(self._socket, (scratch,))
+        return None if size is None else scratch[:size]
 
     def read_into_nowait(self, room: memoryview) -> tuple[int, BytesLike] | None:
         """Read what is there, the first of it straight into its place."""
-        return read_socket_into(self._socket, room)
+        scratch = _scratch.buffer
+        size = read_socket(self._socket, (room, scratch))
+        if size is None:
+            return None
+        filled = min(size, len(room))
+        return filled, scratch[: size - filled]
 
     def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
         """Write what the socket takes."""
