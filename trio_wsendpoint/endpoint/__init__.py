@@ -12,7 +12,6 @@ from .life import socket_addresses
 from .opening import (
     Acceptor,
     ClosingOnError,
-    EndpointScope,
     HandshakeKeywords,
     HandshakeOptions,
     accept,
@@ -22,6 +21,7 @@ from .opening import (
     request_endpoint,
 )
 from .options import EndpointKeywords, EndpointOptions
+from .scope import EndpointScope
 from .streams import ReceiveStream, SendStream
 from .tls import start_tls
 
