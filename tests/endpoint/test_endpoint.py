@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.endpoint.peer import STREAM_KINDS, Peer, StreamKind, open_scripted, stream_pair
-from tests.protocol.wire import BINARY, PING, PONG, TEXT
+from tests.protocol.wire import BINARY, CONTINUATION, PING, PONG, TEXT
 from trio_wsendpoint.endpoint import (
     ConnectionClosedError,
     ConnectionClosedOK,
@@ -142,6 +142,21 @@ async def test_every_receive_is_a_cancellation_point(
                 await endpoint.receive()
             assert scope.cancelled_caught
         assert [await endpoint.receive() for _ in range(9)] == ["x"] * 9
+
+
+@on_both_streams
+async def test_iterating_gets_messages_of_any_make_that_lie_ready(
+    kind: StreamKind, autojump_clock: MockClock
+) -> None:
+    async with open_scripted(kind=kind) as (endpoint, peer):
+        in_two = peer.frame(TEXT, b"in ", fin=False) + peer.frame(CONTINUATION, b"two")
+        await peer.send_raw(peer.frame(BINARY, b"whole") + in_two + peer.frame(TEXT, b"last"))
+        received = []
+        async for message in endpoint:
+            received.append(message)
+            if message == "last":
+                break
+        assert received == [b"whole", "in two", "last"]
 
 
 @on_both_streams
