@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -37,7 +36,7 @@ class ControlDispatcher:
         self._connection = connection
         self._handlers = handlers
         self._on_room = on_room
-        self._queue: deque[ControlFrame] = deque()
+        self._queue: list[ControlFrame] = []
         self._work = Bell()
 
     @property
@@ -71,7 +70,7 @@ class ControlDispatcher:
             while not self._queue:
                 await self._work.wait()
             was_full = self.full
-            frame = self._queue.popleft()
+            frame = self._queue.pop(0)
             if was_full and not self.full:
                 self._on_room()
             await self._handlers[type(frame)](endpoint, frame)

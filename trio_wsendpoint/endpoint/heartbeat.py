@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import attrs
 import trio
@@ -12,6 +12,7 @@ import trio
 from ..protocol import Connection, State
 from .outbox import Outbox
 from .reader import Reader
+from .timer import Alarm, current_timer
 
 
 @attrs.define
@@ -31,11 +32,15 @@ class Heartbeat:
     pings do not count, as they may only have waited for their turn to be written. While it is
     we who do not read, because the application does not receive, nothing is counted.
 
+    The heartbeat task is started for each of its pings, by the timer that all endpoints share.
+
     Args:
+        interval: Seconds between pings; `math.inf` for none.
         max_pings: The count at which the peer is given up on.
         connection: Sends the pings.
         reader: Knows whether we read.
         outbox: Knows whether the peer takes what we send.
+        start_task: Starts the heartbeat task, given its async function.
         on_timeout: Called when the peer is given up on.
 
     Attributes:
@@ -44,9 +49,11 @@ class Heartbeat:
     """
 
     __slots__ = (
+        "_alarm",
         "_connection",
         "_data_waited",
         "_delivered",
+        "_interval",
         "_max_pings",
         "_on_timeout",
         "_outbox",
@@ -54,6 +61,7 @@ class Heartbeat:
         "_own_size",
         "_reader",
         "_received",
+        "_start_task",
         "_waiting",
         "count",
         "latency",
@@ -61,31 +69,44 @@ class Heartbeat:
 
     def __init__(
         self,
+        interval: float,
         max_pings: int,
         connection: Connection,
         reader: Reader,
         outbox: Outbox,
+        start_task: Callable[[Callable[[], Awaitable[None]]], None],
         on_timeout: Callable[[str], None],
     ) -> None:
+        self._interval = interval
         self._max_pings = max_pings
         self._connection = connection
         self._reader = reader
         self._outbox = outbox
+        self._start_task = start_task
         self._on_timeout = on_timeout
         self._received = self._delivered = 0
         self._data_waited = False
         self._own_size = 0  # bytes of our pings since the outbox was last empty
         self._waiting: dict[bytes, _Ping] = {}
         # Of our own, the oldest is forgotten in time: a peer may live and never answer one.
-        self._own: deque[bytes] = deque()
+        self._own: list[bytes] = []
+        self._alarm: Alarm | None = None
         self.count = 0
         self.latency: float | None = None
 
-    async def run(self, interval: float) -> None:
-        """The heartbeat task: checks every `interval` seconds until the connection closes."""
-        while self._connection.state is State.OPEN:
-            await trio.sleep(interval)
-            await self.check()
+    def start(self) -> None:
+        """Have the peer's life checked in an interval's time, and so on until the end."""
+        if self._interval != math.inf:
+            self._alarm = current_timer().set(self._interval, self._beat)
+
+    def _beat(self) -> None:
+        self._start_task(self.run)
+
+    async def run(self) -> None:
+        """The heartbeat task: checks once, and has itself started again."""
+        await self.check()
+        if self._connection.is_open:
+            self.start()
 
     async def check(self) -> None:
         """Send a ping and count it; or give up on the peer, if enough were counted."""
@@ -121,7 +142,7 @@ class Heartbeat:
 
     def _forget_oldest(self) -> None:
         if len(self._own) >= self._max_pings:
-            payload = self._own.popleft()
+            payload = self._own.pop(0)
             self._waiting.pop(payload, None)
             self._connection.forget_ping(payload)
 
@@ -169,7 +190,9 @@ class Heartbeat:
         answered.clear()
 
     def end(self) -> None:
-        """No more pongs will come."""
+        """No more pongs will come, and no more pings are needed."""
+        if self._alarm is not None:
+            current_timer().cancel(self._alarm)
         for ping in self._waiting.values():
             if ping.ended is not None:
                 ping.ended.set()

@@ -9,6 +9,7 @@ with` raises it, as one plain exception.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import math
 from collections.abc import Awaitable, Callable
 from types import NoneType
@@ -26,6 +27,7 @@ from .options import EndpointOptions
 from .outbox import Outbox
 from .reader import Reader
 from .receiving import Receiver
+from .timer import Alarm, current_timer
 from .tls import TLSStream, transport_for
 from .transport import STREAM_ERRORS
 
@@ -47,12 +49,16 @@ class Life:
 
     __slots__ = (
         "_closed_by_us",
+        "_context",
         "_finished",
         "_gave_up",
         "_nursery",
+        "_out_of_time",
+        "_reader_deadline",
         "_reader_scope",
         "_scopes",
         "_stream",
+        "_timer",
         "_transport",
         "addresses",
         "connection",
@@ -86,23 +92,38 @@ class Life:
         self._stream = stream
         self._transport = transport_for(stream)
         self._nursery: trio.Nursery | None = None
+        self._context = contextvars.copy_context()
+        self._timer = current_timer()
         self._finished = trio.Event()
-        self._reader_scope = trio.CancelScope(shield=True)
-        self._scopes: list[trio.CancelScope] = []
+        self._reader_scope: trio.CancelScope | None = None
+        self._reader_deadline: Alarm | None = None
+        self._scopes: set[trio.CancelScope] = set()
         self._closed_by_us = False
         self._gave_up = False
+        self._out_of_time = False
         self.outbox = Outbox(
             self.connection.outbound, self._transport, self._start_writer, self._on_broken
         )
         self.reader = Reader(
-            self.connection, self._transport, self.outbox, self._on_news, self._crash
+            self.connection,
+            self._transport,
+            self.outbox,
+            self._start_reader,
+            self._on_news,
+            self._crash,
         )
         self.receiver = Receiver(self.connection, self.reader, self._on_news)
         self.dispatcher = ControlDispatcher(
             self.connection, options.control_handlers, self._on_control_room
         )
         self.heartbeat = Heartbeat(
-            options.max_pings, self.connection, self.reader, self.outbox, self._on_silence
+            options.ping_interval,
+            options.max_pings,
+            self.connection,
+            self.reader,
+            self.outbox,
+            self.start_task,
+            self._on_silence,
         )
 
     # -- its tasks ------------------------------------------------------------------------
@@ -116,42 +137,56 @@ class Life:
             initial_data: What was already read of the stream.
         """
         self._nursery = nursery
+        self._timer.join(self)
         self.reader.feed(initial_data)
-        nursery.start_soon(self._run_reader, name="trio_wsendpoint reader")
-        if self.options.ping_interval != math.inf:
-            self._start(self.heartbeat.run, self.options.ping_interval)
+        self.reader.start()
+        self.heartbeat.start()
         if self.options.control_handlers:
-            self._start(self.dispatcher.run, endpoint)
+            self.start_task(self.dispatcher.run, endpoint)
 
-    def _start(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+    def start_task(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Run a task until it returns, or the endpoint ends."""
         assert self._nursery is not None
-        scope = trio.CancelScope(shield=True)
-        self._scopes.append(scope)
-        self._nursery.start_soon(self._run, scope, task, args, name=task)
-
-    def _start_writer(self) -> None:
-        self._start(self.outbox.run_writer)
+        # Whoever starts it, such as the timer, may be a task of another endpoint.
+        start_soon: Callable[..., None] = self._nursery.start_soon
+        self._context.run(start_soon, self._run, task, args, name=task)
 
     async def _run(
-        self,
-        scope: trio.CancelScope,
-        task: Callable[..., Awaitable[None]],
-        args: tuple[object, ...],
+        self, task: Callable[..., Awaitable[None]], args: tuple[object, ...]
     ) -> None:
+        if self._nursery is None:  # the end was quicker than the task's start
+            return
+        scope = trio.CancelScope(shield=True)
+        self._scopes.add(scope)
         try:
             with scope:
                 await task(*args)
         except BaseException as error:
             self._crash(error)
+        finally:
+            self._scopes.discard(scope)
+
+    def _start_writer(self) -> None:
+        self.start_task(self.outbox.run_writer)
+
+    def _start_reader(self) -> None:
+        self.start_task(self._run_reader)
 
     async def _run_reader(self) -> None:
+        over = True
         try:
-            with self._reader_scope:
-                await self.reader.run()
-                with trio.move_on_after(self.options.close_timeout):
-                    await finish_stream(self.connection, self._transport, self.outbox)
+            with trio.CancelScope() as self._reader_scope:
+                if self._out_of_time:
+                    self._reader_scope.cancel()
+                over = await self.reader.run()
+                if over:
+                    with trio.move_on_after(self.options.close_timeout):
+                        await finish_stream(self.connection, self._transport, self.outbox)
         except BaseException as error:
             self._crash(error)
+        self._reader_scope = None
+        if not over:
+            return
         try:
             await self._end()
         except BaseException as error:
@@ -197,9 +232,15 @@ class Life:
     def _on_broken(self) -> None:
         """Nothing can be written any more; what the peer sent before may still be read."""
         self.connection.send_eof()
-        self._reader_scope.deadline = min(
-            self._reader_scope.deadline, trio.current_time() + self.options.cancel_timeout
-        )
+        self._reader_deadline = self._timer.set(self.options.cancel_timeout, self._stop_reader)
+
+    def _stop_reader(self) -> None:
+        """The peer has had its time: what is not read by now is not waited for."""
+        self._out_of_time = True
+        if self._reader_scope is not None:
+            self._reader_scope.cancel()
+        else:
+            self.reader.end()
 
     def _on_silence(self, reason: str) -> None:
         # Cancelled first: whoever receives must not be told of a mere end of the connection.
@@ -245,6 +286,10 @@ class Life:
 
     def stop(self) -> None:
         """Stop all tasks; the connection has ended."""
+        self._timer.leave(self)
+        assert self._reader_deadline is not None
+        self._timer.cancel(self._reader_deadline)
+        self._nursery = None
         for scope in self._scopes:
             scope.cancel()
 
@@ -262,7 +307,7 @@ class Life:
             with trio.move_on_after(timeout, shield=True):
                 await self._finished.wait()
         finally:
-            self._reader_scope.cancel()
+            self._stop_reader()
             with trio.CancelScope(shield=True):
                 await self._finished.wait()
 

@@ -17,11 +17,11 @@ same. So:
   nothing: bytes are read and made into messages between two checkpoints;
 - a receiver that finds the reader task holding it waits at the memory channel for the next
   batch, and may take the role itself after that;
-- the reader task reads on while it is needed: while the connection is unattended, which ends
-  when a receiver waits for it; while somebody waits for a pong; while the connection is being
-  closed;
-- while it is not, it is parked, for hours if need be, with no timer of its own (see `watch`).
-  A connection for which nobody holds the role is always watched, or its reader task awake.
+- the reader task is started when it is needed, and reads on while it is: while the connection
+  is unattended, which ends when a receiver waits for it; while somebody waits for a pong; while
+  the connection is being closed;
+- while it is not, there is none, for hours if need be, and no timer either (see `watch`). A
+  connection for which nobody holds the role is always watched, or has its reader task.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from ..protocol import BytesLike, Connection, Entry, State
 from .inbox import Inbox
 from .outbox import Outbox
 from .transport import STREAM_ERRORS, NonblockingTransport, StreamTransport
-from .waiting import Bell
 from .watch import current_watch
 
 
@@ -54,20 +53,20 @@ class Reader:
         connection: Makes messages of bytes.
         transport: Where the bytes come from.
         outbox: Told when frames should gather.
+        start_task: Starts the reader task, which has to call `run`.
         on_news: Called after a read that brought more than messages.
         on_crash: Called with what a hook of the application raised.
 
     Attributes:
-        bell: Wakes the reader task when it has nothing to do.
         ended: Whether no more messages will come, and the look-ahead is all that is left.
         held_up: Whether reading has to wait for something else.
         inbox: What was read and not yet received.
-        paused: Whether nothing is read, because the application does not receive.
         reads: How often a receiver has begun to read, or was about to.
         stream_error: What the stream raised when it broke, or None.
         urgent: How many tasks need what comes next without delay, though they do not receive.
         wants_whole: Whether a receiver waits for a whole message, and one that is too big is
             to be refused.
+        watched: Whether it is noticed if nobody reads.
     """
 
     __slots__ = (
@@ -77,18 +76,19 @@ class Reader:
         "_on_crash",
         "_on_news",
         "_reading",
+        "_start_task",
+        "_started",
         "_transport",
         "_unattended",
         "_watch",
-        "bell",
         "ended",
         "held_up",
         "inbox",
-        "paused",
         "reads",
         "stream_error",
         "urgent",
         "wants_whole",
+        "watched",
     )
 
     def __init__(
@@ -96,23 +96,25 @@ class Reader:
         connection: Connection,
         transport: StreamTransport,
         outbox: Outbox,
+        start_task: Callable[[], None],
         on_news: Callable[[], None],
         on_crash: Callable[[Exception], None],
     ) -> None:
         self._connection = connection
         self._transport = transport
+        self._start_task = start_task
         self._on_news = on_news
         self._on_crash = on_crash
-        self.bell = Bell()
-        self.inbox = Inbox(outbox, self.bell.ring)
+        self.inbox = Inbox(outbox, self.wake)
         self._holder = Holder.NOBODY
         self._reading: trio.CancelScope | None = None
         self._watch = current_watch()
         self._unattended = not transport.nonblocking
         self._draining = False
+        self._started = False
+        self.watched = False
         self.ended = False
         self.held_up = False
-        self.paused = False
         self.reads = 0
         self.urgent = 0
         self.wants_whole = False
@@ -137,7 +139,7 @@ class Reader:
 
     async def _read_in_place(self, transport: NonblockingTransport) -> None:
         self._holder = Holder.RECEIVER
-        self._unattended = self.paused = False
+        self._unattended = False
         self.reads += 1
         try:
             if self._connection.pending:
@@ -153,9 +155,7 @@ class Reader:
             batch = self._take_in(None)
         finally:
             self._holder = Holder.NOBODY
-            self._watch.add(self)
-            if self._is_needed:
-                self.bell.ring()
+            self._let_go()
         self.inbox.load(batch)
         self._end_if_over()
 
@@ -171,10 +171,16 @@ class Reader:
         filled, data = got
         return self._take_in(data if filled or data else None, filled)
 
+    def _let_go(self) -> None:
+        """Somebody has to read on: watch whether it is the application."""
+        if not self.watched and not self.ended:
+            self._watch.add(self)
+        self.wake()
+
     def take_over(self) -> None:
         """Nobody has read for a tick: the reader task has to."""
         self._unattended = True
-        self.bell.ring()
+        self.wake()
 
     @property
     def is_read(self) -> bool:
@@ -225,27 +231,41 @@ class Reader:
             # Whoever gets it may read the next one for itself.
             self._unattended = False
             self.reads += 1
-            self._watch.add(self)
+            if not self.watched:
+                self._watch.add(self)
         self.wants_whole = False  # and may want to stream it
         self.inbox.put(batch)
 
     # -- the reader task ------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """The reader task: reads whenever it is its turn, until the peer's half has ended."""
+    def start(self) -> None:
+        """Begin: the stream is open."""
         if self._transport.nonblocking:
             self._watch.add(self)
-        try:
-            while await self._wait_for_turn():
-                self._holder = Holder.READER_TASK
-                try:
-                    batch = await self._read()
-                finally:
-                    self._holder = Holder.NOBODY
-                self._hand_over(batch)
-                self._end_if_over()
-        finally:
-            self._watch.forget(self)
+        self.wake()
+
+    def wake(self) -> None:
+        """Start the reader task, if it is its turn."""
+        if not self._started and self._is_turn_of_task:
+            self._started = True
+            self._start_task()
+
+    async def run(self) -> bool:
+        """The reader task: reads as long as it is its turn.
+
+        Returns:
+            Whether the peer's half has ended; if not, it will be started again.
+        """
+        while self._is_turn_of_task and not self.ended:
+            self._holder = Holder.READER_TASK
+            try:
+                batch = await self._read()
+            finally:
+                self._holder = Holder.NOBODY
+            self._hand_over(batch)
+            self._end_if_over()
+        self._started = self.ended and self._holder is Holder.NOBODY
+        return self._started
 
     async def _read(self) -> list[Entry]:
         if self._connection.pending:
@@ -259,17 +279,12 @@ class Reader:
                 self.stream_error = error
         return [] if self.ended else self._take_in(data)
 
-    async def _wait_for_turn(self) -> bool:
-        """Wait until the reader task is to read; False if nothing is left to be read."""
-        while True:
-            if self._holder is Holder.NOBODY:
-                if self.ended:
-                    return False
-                self.paused = self._must_pause
-                if self._is_needed and not self.paused:
-                    self._watch.leave(self)
-                    return True
-            await self._watch.wait(self)
+    @property
+    def _is_turn_of_task(self) -> bool:
+        """Whether the reader task has something to do; a receiver wakes it when it lets go."""
+        if self._holder is not Holder.NOBODY:
+            return False
+        return self.ended or (self._is_needed and not self._must_pause)
 
     @property
     def _is_needed(self) -> bool:
@@ -282,16 +297,17 @@ class Reader:
         )
 
     @property
+    def paused(self) -> bool:
+        """Whether nothing is read, because the application does not receive."""
+        return self._holder is Holder.NOBODY and self._must_pause
+
+    @property
     def _must_pause(self) -> bool:
         if self._draining:
             return False
         return self.inbox.full or self.held_up or self._connection.oversize
 
     # -- ending ---------------------------------------------------------------------------
-
-    def wake(self) -> None:
-        """Let the reader task look again whether it is its turn."""
-        self.bell.ring()
 
     def drain(self) -> None:
         """Drop all messages from here on: the application will receive no more."""
@@ -303,6 +319,7 @@ class Reader:
     def end(self) -> None:
         """No more messages will come: whoever waits for some is woken."""
         self.ended = True
+        self._watch.forget(self)
         self.inbox.close()
         if self._reading is not None:
             self._reading.cancel()
