@@ -198,6 +198,8 @@ class Life:
         """The reader task is over, and the connection with it: leave nothing waiting."""
         self.connection.receive_eof()
         self.outbox.give_up()
+        assert self._reader_deadline is not None
+        self._timer.cancel(self._reader_deadline)
         self.reader.end()
         self.heartbeat.end()
         self.log.ended(blamed=self._is_peer_to_blame)
@@ -287,8 +289,6 @@ class Life:
     def stop(self) -> None:
         """Stop all tasks; the connection has ended."""
         self._timer.leave(self)
-        assert self._reader_deadline is not None
-        self._timer.cancel(self._reader_deadline)
         self._nursery = None
         for scope in self._scopes:
             scope.cancel()

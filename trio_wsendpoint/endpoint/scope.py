@@ -41,6 +41,7 @@ class EndpointScope:
         try:
             self._life.start(nursery, self._endpoint, self._initial_data)
         except BaseException as error:
+            self._life.stop()
             await self._manager.__aexit__(type(error), error, error.__traceback__)
             raise
         self._initial_data = b""
