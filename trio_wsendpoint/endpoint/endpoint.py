@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 import trio
 
 from ..protocol import (
+    PLAIN_TYPES,
     Agreement,
     BinaryFrame,
     BytesLike,
@@ -29,15 +30,11 @@ from ..protocol import (
     check_sendable,
 )
 from .errors import ConnectionClosedOK
-from .inbox import CHECKPOINT_EVERY
 from .life import Life
 from .streams import ReceiveStream, SendStream, StreamKind
 from .waiting import Turns
 
 Sendable: TypeAlias = str | BytesLike | Message
-
-# What most messages are, on their way in and out.
-_PLAIN: Final = frozenset({str, bytes})
 
 
 @attrs.frozen
@@ -75,12 +72,27 @@ class Endpoint(trio.abc.Channel[str | bytes]):
     send, and any number may receive: each message goes to one of them, in order.
     """
 
-    __slots__ = ("_agreement", "_life", "_ready", "_receiving", "_sending")
+    __slots__ = (
+        "_agreement",
+        "_connection",
+        "_inbox",
+        "_life",
+        "_outbox",
+        "_ready",
+        "_receiver",
+        "_receiving",
+        "_sending",
+    )
 
     def __init__(self, life: Life, agreement: Agreement | None) -> None:
         self._life = life
         self._agreement = agreement
-        self._ready = life.reader.inbox.ready
+        # What every message goes through is at hand.
+        self._connection = life.connection
+        self._outbox = life.outbox
+        self._inbox = life.reader.inbox
+        self._ready = self._inbox.ready
+        self._receiver = life.receiver
         self._receiving = life.receiver.turns
         self._sending = Turns("sending")
 
@@ -100,29 +112,21 @@ class Endpoint(trio.abc.Channel[str | bytes]):
                 `trio.BrokenResourceError`.
             trio.ClosedResourceError: the endpoint was closed on our side.
         """
-        if self._ready:
+        ready = self._ready
+        if ready and type(ready[-1]) in PLAIN_TYPES and self._receiving.holder is None:
             await trio.lowlevel.checkpoint_if_cancelled()
-            message = self._take_plain()
-            if message is not None:
-                return message
-        entry = await self._life.receiver.next_message()
+            message = ready.pop()
+            if not ready and self._inbox.held:
+                self._inbox.release()
+            return message  # type: ignore[return-value]
+        entry = await self._receiver.next_message()
         if entry is None:
             raise await self._life.end_of_receiving()
         return entry.payload if isinstance(entry, Message) else entry
 
-    def _take_plain(self) -> str | bytes | None:
-        """The shortest way to a message that is there: neither its turn nor its kind waits."""
-        ready = self._ready
-        if not ready or type(ready[-1]) not in _PLAIN or self._receiving.holder is not None:
-            return None
-        message = ready.pop()
-        if not ready:
-            self._life.reader.inbox.release()
-        return message  # type: ignore[return-value]
-
     async def receive_message(self) -> Message:
         """Wait for the next message, like `receive`, and get it with its frames."""
-        entry = await self._life.receiver.next_message()
+        entry = await self._receiver.next_message()
         if entry is None:
             raise await self._life.end_of_receiving()
         if isinstance(entry, Message):
@@ -130,12 +134,14 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         return Message(entry, TextFrame if isinstance(entry, str) else BinaryFrame)
 
     async def __anext__(self) -> str | bytes:
-        if self._ready:
+        ready = self._ready
+        if ready and type(ready[-1]) in PLAIN_TYPES and self._receiving.holder is None:
             await trio.lowlevel.checkpoint_if_cancelled()
-            message = self._take_plain()
-            if message is not None:
-                return message
-        entry = await self._life.receiver.next_message()
+            message = ready.pop()
+            if not ready and self._inbox.held:
+                self._inbox.release()
+            return message  # type: ignore[return-value]
+        entry = await self._receiver.next_message()
         if entry is None:
             error = await self._life.end_of_receiving()
             if isinstance(error, ConnectionClosedOK) and not self._life.options.raise_on_close:
@@ -157,7 +163,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             ConnectionClosedOK, ConnectionClosedError, trio.ClosedResourceError: as `receive`.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        receiver = self._life.receiver
+        receiver = self._receiver
         async with receiver.turns:
             first = await receiver.next_stream()
             if first is None:
@@ -189,18 +195,20 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             ConnectionClosedError: the connection has ended.
             trio.ClosedResourceError: the endpoint was closed on our side.
         """
-        life = self._life
-        outbox = life.outbox
-        if type(message) not in _PLAIN:
+        if type(message) not in PLAIN_TYPES:
             check_sendable(message)
-        if life.connection.outbound.sent.messages % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
-            await trio.lowlevel.checkpoint()
+        connection, outbox = self._connection, self._outbox
+        if connection.sent.messages >= outbox.yield_at:
+            await outbox.checkpoint()
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
         if outbox.full or self._sending.holder is not None:
             await self._send_in_turn(message, compress)
         else:
-            self._send(message, compress)
+            if not connection.is_open:
+                self._life.check_open()
+            connection.send_message(message, compress=compress)
+            outbox.flush(gather=True)
         if outbox.full:
             await outbox.wait_flushed()
 
@@ -208,19 +216,17 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         if isinstance(message, Message) and issubclass(message.frame_type, ControlFrame):
             # "Control frames ... MAY be injected in the middle of a fragmented message"
             # (section 5.4), so it need not wait for one to end.
-            await self._life.outbox.wait_for_room()
+            await self._outbox.wait_for_room()
             self._send(message, compress)
             return
         async with self._sending:
-            await self._life.outbox.wait_for_room()
+            await self._outbox.wait_for_room()
             self._send(message, compress)
 
     def _send(self, message: Sendable, compress: bool) -> None:
-        life = self._life
-        if not life.connection.is_open:
-            life.check_open()
-        life.connection.send_message(message, compress=compress)
-        life.outbox.flush(gather=True)
+        self._life.check_open()
+        self._connection.send_message(message, compress=compress)
+        self._outbox.flush(gather=True)
 
     @asynccontextmanager
     async def open_send_stream(
@@ -284,7 +290,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         if payload is not None:
             payload = PingFrame(payload).payload
         await trio.lowlevel.checkpoint_if_cancelled()
-        await self._life.outbox.wait_for_room()
+        await self._outbox.wait_for_room()
         self._life.check_open()
         latency = await self._life.heartbeat.ping(payload)
         if latency is None:
@@ -302,10 +308,10 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         """
         payload = PongFrame(payload).payload
         await trio.lowlevel.checkpoint_if_cancelled()
-        await self._life.outbox.wait_for_room()
+        await self._outbox.wait_for_room()
         self._life.check_open()
-        self._life.connection.send_pong(payload)
-        self._life.outbox.flush()
+        self._connection.send_pong(payload)
+        self._outbox.flush()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def check_heartbeat(self) -> None:
@@ -342,7 +348,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
     @property
     def role(self) -> Role:
         """Which end of the connection is ours."""
-        return self._life.connection.role
+        return self._connection.role
 
     @property
     def connection_id(self) -> int:
@@ -382,17 +388,17 @@ class Endpoint(trio.abc.Channel[str | bytes]):
     @property
     def sent_close_frame(self) -> CloseFrame | None:
         """The close frame that we sent, or None."""
-        return self._life.connection.sent_close_frame
+        return self._connection.sent_close_frame
 
     @property
     def received_close_frame(self) -> CloseFrame | None:
         """The close frame that the peer sent, or None."""
-        return self._life.connection.received_close_frame
+        return self._connection.received_close_frame
 
     @property
     def closed_first(self) -> Role | None:
         """Whose close frame came first, or None while there is none."""
-        return self._life.connection.closed_first
+        return self._connection.closed_first
 
     @property
     def is_closed(self) -> bool:
@@ -411,16 +417,16 @@ class Endpoint(trio.abc.Channel[str | bytes]):
 
     def statistics(self) -> Statistics:
         """What crossed the endpoint so far, and what waits in its buffers."""
-        connection = self._life.connection
+        connection = self._connection
         sent, received = connection.sent, connection.received
         return Statistics(
-            Traffic(sent.messages, sent.size, sent.pings, sent.pongs, self._life.outbox.memory),
+            Traffic(sent.messages, sent.size, sent.pings, sent.pongs, self._outbox.memory),
             Traffic(
                 received.messages,
                 received.size,
                 received.pings,
                 received.pongs,
-                self._life.receiver.size + self._life.dispatcher.size,
+                self._receiver.size + self._life.dispatcher.size,
             ),
         )
 

@@ -16,12 +16,10 @@ import trio
 
 from ..protocol import Entry, memory_of
 from .outbox import Outbox
+from .waiting import CHECKPOINT_EVERY
 
 LOOK_AHEAD: Final = 2**18
 """Bytes of messages, Python's overhead counted, at which the reader stops reading."""
-
-CHECKPOINT_EVERY: Final = 64
-"""Messages sent or received without waiting, before the scheduler has its turn."""
 
 Batch: TypeAlias = tuple[list[Entry], int]
 """What one read brought, and the memory that it takes; 0 if it was not weighed."""
@@ -37,6 +35,7 @@ class Inbox:
     Attributes:
         ready: What may be received at once, the next entry last; always the same list.
         awaited: Whether a receiver waits for the reader task's next batch.
+        held: Whether something hangs on the batch that is being consumed.
     """
 
     __slots__ = (
@@ -48,6 +47,7 @@ class Inbox:
         "_size",
         "_weight",
         "awaited",
+        "held",
         "ready",
     )
 
@@ -59,7 +59,7 @@ class Inbox:
             tuple[trio.MemorySendChannel[Batch], trio.MemoryReceiveChannel[Batch]] | None
         ) = None
         self.ready: list[Entry] = []
-        self.awaited = False
+        self.awaited = self.held = False
         # Of the batch that is being consumed: what follows `ready`, in the same order, and
         # what it counts for in `_size`, which is all that was weighed.
         self._rest: list[Entry] = []
@@ -83,13 +83,14 @@ class Inbox:
     def pop(self) -> Entry:
         """Take the next entry that is ready; there must be one."""
         entry = self.ready.pop()
-        if not self.ready:
+        if not self.ready and self.held:
             self.release()
         return entry
 
     def release(self) -> None:
-        """To be called when the last entry that was ready has been taken."""
+        """To be called when the last entry that was ready has been taken, if one is `held`."""
         if not self._rest:
+            self.held = False
             # The answer to the last message of a batch takes those before it along.
             self._outbox.gathering = False
             if self._weight:
@@ -116,9 +117,11 @@ class Inbox:
     def load(self, batch: list[Entry], weight: int = 0) -> None:
         """Have the next batch consumed; the one before has been."""
         self._weight = weight
+        self.held = weight > 0
         if len(batch) == 1:
-            self.ready += batch
+            self.ready.append(batch[0])
         elif batch:
+            self.held = True
             batch.reverse()
             self._rest = batch
             self._outbox.gathering = True
@@ -132,7 +135,7 @@ class Inbox:
         """A cancellation point, before one takes what is ready; often enough a checkpoint."""
         if self._since_checkpoint + len(self.ready) > CHECKPOINT_EVERY:
             self._since_checkpoint = 0
-            await trio.lowlevel.checkpoint()
+            await self._outbox.checkpoint()
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
         self._since_checkpoint += len(self.ready)

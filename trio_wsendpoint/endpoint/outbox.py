@@ -18,7 +18,7 @@ import trio
 
 from ..protocol import BUFFER_OVERHEAD, BytesLike, Outbound
 from .transport import STREAM_ERRORS, StreamTransport
-from .waiting import Bell
+from .waiting import CHECKPOINT_EVERY, Bell
 
 HIGH_WATER: Final = 2**16
 """Bytes that may wait in the outbox before `send` waits; also those that gather at most."""
@@ -39,6 +39,7 @@ class Outbox:
         written: Bytes that the stream has taken.
         broken: Whether the stream can no longer be written.
         full: Whether a sender has to wait: more than `HIGH_WATER` bytes wait already.
+        yield_at: At which count of messages sent a sender has to call `checkpoint`.
     """
 
     __slots__ = (
@@ -51,10 +52,12 @@ class Outbox:
         "_transport",
         "_waiting",
         "_work",
+        "_writer_awake",
         "broken",
         "full",
         "gathering",
         "written",
+        "yield_at",
     )
 
     def __init__(
@@ -69,6 +72,7 @@ class Outbox:
         self._start_writer = start_writer
         self._on_broken = on_broken
         self._work: Bell | None = None  # there is one once the writer task is needed
+        self._writer_awake = False
         # What was taken from the connection's queue and is not yet written.
         self._buffers: list[BytesLike] = []
         self._left = 0
@@ -79,6 +83,7 @@ class Outbox:
         self.broken = False
         self.full = False
         self.written = 0
+        self.yield_at = CHECKPOINT_EVERY - 1
 
     @property
     def size(self) -> int:
@@ -114,7 +119,7 @@ class Outbox:
             self.full = self.size > HIGH_WATER
             self._wake_writer()
         elif gather and self.gathering and size <= HIGH_WATER:
-            if size:
+            if size and not self._writer_awake:
                 self._wake_writer()
         elif (size or self._transport.unsent) and not self._write_nowait():
             self._wake_writer()
@@ -205,7 +210,13 @@ class Outbox:
         if count:
             self._buffers[0] = memoryview(self._buffers[0])[count:]
 
+    async def checkpoint(self) -> None:
+        """Give the scheduler its turn, and senders leave to go on without for a while."""
+        await trio.lowlevel.checkpoint()
+        self.yield_at = self._outbound.sent.messages + CHECKPOINT_EVERY
+
     def _wake_writer(self) -> None:
+        self._writer_awake = True
         if self._work is None:
             self._work = Bell()
             self._start_writer()
@@ -221,7 +232,7 @@ class Outbox:
             elif self.size:
                 await self._write_when_possible()
             else:
-                self._blocked = False
+                self._blocked = self._writer_awake = False
                 await self._work.wait()
 
     async def _write_when_possible(self) -> None:

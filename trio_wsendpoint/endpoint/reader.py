@@ -27,7 +27,7 @@ same. So:
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -63,7 +63,7 @@ class Reader:
         inbox: What was read and not yet received.
         reads: How often a receiver has begun to read, or was about to.
         stream_error: What the stream raised when it broke, or None.
-        urgent: How many tasks need what comes next without delay, though they do not receive.
+        urgent: How many reasons there are to read on without delay, though nobody receives.
         wants_whole: Whether a receiver waits for a whole message, and one that is too big is
             to be refused.
         watched: Whether it is noticed if nobody reads.
@@ -73,6 +73,8 @@ class Reader:
         "_connection",
         "_draining",
         "_holder",
+        "_inbound",
+        "_nonblocking",
         "_on_crash",
         "_on_news",
         "_reading",
@@ -100,8 +102,11 @@ class Reader:
         on_news: Callable[[], None],
         on_crash: Callable[[Exception], None],
     ) -> None:
+        assert connection.inbound is not None
         self._connection = connection
+        self._inbound = connection.inbound
         self._transport = transport
+        self._nonblocking = transport if isinstance(transport, NonblockingTransport) else None
         self._start_task = start_task
         self._on_news = on_news
         self._on_crash = on_crash
@@ -122,32 +127,37 @@ class Reader:
 
     # -- in the task that receives --------------------------------------------------------
 
-    async def wait_for_batch(self) -> None:
+    def wait_for_batch(self) -> Awaitable[None]:
         """Wait for something to be read, or read it; one receiver at a time.
 
         The inbox may be as empty as before: look again, and whether it has `ended`.
         """
-        transport = self._transport
-        if self.wants_whole and self._connection.oversize:
-            self._take_in(b"")
-            self._end_if_over()
-        elif self._holder is Holder.NOBODY and transport.nonblocking and not self.held_up:
-            assert isinstance(transport, NonblockingTransport)
-            await self._read_in_place(transport)
-        else:
-            await self.inbox.wait()
+        if self._inbound.assembler.oversize and self.wants_whole:
+            return self._settle_oversize()
+        if self._holder is Holder.NOBODY and self._nonblocking and not self.held_up:
+            return self._read_in_place(self._nonblocking)
+        return self.inbox.wait()
+
+    async def _settle_oversize(self) -> None:
+        self._take_in(b"")
+        self._end_if_over()
 
     async def _read_in_place(self, transport: NonblockingTransport) -> None:
         self._holder = Holder.RECEIVER
         self._unattended = False
         self.reads += 1
+        inbound = self._inbound
         try:
-            if self._connection.pending:
+            if inbound.at_rest:
+                await transport.wait_readable()
+                data = transport.read_nowait()
+                batch = self._take_in(data or None) if data is not None else []
+            elif inbound.pending:
                 await trio.lowlevel.checkpoint()
                 batch = self._take_in(b"")
             else:
                 await transport.wait_readable()
-                batch = self._read_nowait(transport)
+                batch = self._read_on(transport)
         except STREAM_ERRORS as error:
             if self.ended:
                 return  # it was `end` that woke us
@@ -155,15 +165,21 @@ class Reader:
             batch = self._take_in(None)
         finally:
             self._holder = Holder.NOBODY
-            self._let_go()
-        self.inbox.load(batch)
-        self._end_if_over()
+            if not self.watched:
+                self._have_watched()
+            if self.urgent:
+                self.wake()
+        if batch:
+            self.inbox.load(batch)
+        if self._connection.peer_state is not State.OPEN:
+            self.end()
 
-    def _read_nowait(self, transport: NonblockingTransport) -> list[Entry]:
-        room = self._connection.room
+    def _read_on(self, transport: NonblockingTransport) -> list[Entry]:
+        """Read, straight into its place what belongs to a large frame."""
+        room = self._inbound.room
         if room is None:
             data = transport.read_nowait()
-            return [] if data is None else self._take_in(data or None)
+            return self._take_in(data or None) if data is not None else []
         with room:
             got = transport.read_into_nowait(room)
         if got is None:
@@ -171,11 +187,10 @@ class Reader:
         filled, data = got
         return self._take_in(data if filled or data else None, filled)
 
-    def _let_go(self) -> None:
+    def _have_watched(self) -> None:
         """Somebody has to read on: watch whether it is the application."""
-        if not self.watched and not self.ended:
+        if not self.ended:
             self._watch.add(self)
-        self.wake()
 
     def take_over(self) -> None:
         """Nobody has read for a tick: the reader task has to."""
@@ -232,7 +247,7 @@ class Reader:
             self._unattended = False
             self.reads += 1
             if not self.watched:
-                self._watch.add(self)
+                self._have_watched()
         self.wants_whole = False  # and may want to stream it
         self.inbox.put(batch)
 
@@ -288,13 +303,7 @@ class Reader:
 
     @property
     def _is_needed(self) -> bool:
-        return (
-            self._unattended
-            or self._draining
-            or self.ended
-            or self.urgent > 0
-            or self.inbox.awaited
-        )
+        return self._unattended or self.urgent > 0 or self.inbox.awaited
 
     @property
     def paused(self) -> bool:
@@ -312,6 +321,7 @@ class Reader:
     def drain(self) -> None:
         """Drop all messages from here on: the application will receive no more."""
         self._draining = True
+        self.urgent += 1
         if self._connection.oversize:
             self._take_in(b"")
         self.wake()
@@ -319,6 +329,7 @@ class Reader:
     def end(self) -> None:
         """No more messages will come: whoever waits for some is woken."""
         self.ended = True
+        self.urgent += 1
         self._watch.forget(self)
         self.inbox.close()
         if self._reading is not None:

@@ -55,14 +55,23 @@ class Receiver:
         try:
             if self._pieces or inbox.refill():
                 await inbox.checkpoint()
-            reader.wants_whole = True
-            entry = self._pieces.pop(0) if self._pieces else await self._next_entry()
+                reader.wants_whole = True
+            elif not reader.ended:
+                reader.wants_whole = True
+                await reader.wait_for_batch()
+            if inbox.ready and not self._pieces:
+                entry: Entry | None = inbox.pop()
+            else:
+                entry = await self.next_entry()
             return await self._join(entry) if isinstance(entry, Piece) else entry
         finally:
             reader.wants_whole = False
             turns.pass_on()
 
-    async def _next_entry(self) -> Entry | None:
+    async def next_entry(self) -> Entry | None:
+        """Wait for the next message, or the next piece of the one that is being streamed."""
+        if self._pieces:
+            return self._pieces.pop(0)
         inbox, reader = self._inbox, self._reader
         while not inbox.refill():
             if reader.ended:
@@ -83,7 +92,7 @@ class Receiver:
                 if piece.final:
                     return Message(decode(payload), frame_type)
                 self._reader.wants_whole = True
-                entry = self._pieces.pop(0) if self._pieces else await self._next_entry()
+                entry = await self.next_entry()
                 if entry is None:
                     return None
                 assert isinstance(entry, Piece)
@@ -113,14 +122,10 @@ class Receiver:
             self._pieces += self._connection.stream_message()
             self._reader.wake()
         try:
-            return await self.next_piece()
+            return await self.next_entry()
         except trio.Cancelled:
             self._connection.unstream()
             raise
-
-    async def next_piece(self) -> Entry | None:
-        """Wait for the next piece of the message that is being streamed."""
-        return self._pieces.pop(0) if self._pieces else await self._next_entry()
 
     def skip_message(self) -> None:
         """Drop the rest of the message that is being streamed."""

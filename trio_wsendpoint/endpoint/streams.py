@@ -220,7 +220,7 @@ class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
         raise trio.ClosedResourceError("the stream was left")
 
     async def _next_piece(self) -> Piece:
-        entry = await self._receiver.next_piece()
+        entry = await self._receiver.next_entry()
         if entry is None:
             raise await self._ended()
         assert isinstance(entry, Piece)

@@ -6,7 +6,12 @@ connection takes of memory, and much of what a message costs.
 
 from __future__ import annotations
 
+from typing import Final
+
 import trio
+
+CHECKPOINT_EVERY: Final = 64
+"""Messages sent or received without waiting, before the scheduler has its turn."""
 
 
 class Bell:

@@ -25,9 +25,17 @@ from .frames import (
 from .handshake import Agreement, ClientHandshake, ServerHandshake, refusal
 from .http import Headers, HeadersLike, Request, Response
 from .http11 import RequestReader, ResponseReader, encode_request, encode_response
-from .inbound import InboundOptions, OnDataFrame
+from .inbound import Inbound, InboundOptions, OnDataFrame
 from .masking import BYTES_LIKE, BytesLike
-from .messages import Entry, Message, Piece, create_message, encode_text, memory_of
+from .messages import (
+    PLAIN_TYPES,
+    Entry,
+    Message,
+    Piece,
+    create_message,
+    encode_text,
+    memory_of,
+)
 from .outbound import BUFFER_OVERHEAD, Counters, Outbound
 from .state import TRANSITIONS, Event, State
 from .trace import describe_frame
@@ -35,6 +43,7 @@ from .trace import describe_frame
 __all__ = [
     "BUFFER_OVERHEAD",
     "BYTES_LIKE",
+    "PLAIN_TYPES",
     "TRANSITIONS",
     "Agreement",
     "BinaryFrame",
@@ -57,6 +66,7 @@ __all__ = [
     "HandshakeRejected",
     "Headers",
     "HeadersLike",
+    "Inbound",
     "InboundOptions",
     "LocalProtocolError",
     "Message",

@@ -96,7 +96,7 @@ speedups_build_frame(PyObject *module, PyObject *const *args, Py_ssize_t count)
     uint8_t header[14];
     int has_key, size = 2, i;
     long first_byte;
-    PyObject *result;
+    PyObject *source, *result;
 
     if (count != 3) {
         PyErr_SetString(PyExc_TypeError, "build_frame takes 3 arguments");
@@ -109,7 +109,19 @@ speedups_build_frame(PyObject *module, PyObject *const *args, Py_ssize_t count)
     if (get_key(args[2], key, &has_key) < 0) {
         return NULL;
     }
-    if (PyObject_GetBuffer(args[1], &payload, PyBUF_SIMPLE) < 0) {
+    source = args[1];
+    if (PyUnicode_Check(source)) {
+        /* Not PyUnicode_AsUTF8AndSize, which would keep the bytes as long as the text lives. */
+        source = PyUnicode_AsUTF8String(source);
+        if (source == NULL) {
+            return NULL;
+        }
+    }
+    else {
+        Py_INCREF(source);
+    }
+    if (PyObject_GetBuffer(source, &payload, PyBUF_SIMPLE) < 0) {
+        Py_DECREF(source);
         return NULL;
     }
     header[0] = (uint8_t)first_byte;
@@ -141,6 +153,7 @@ speedups_build_frame(PyObject *module, PyObject *const *args, Py_ssize_t count)
         }
     }
     PyBuffer_Release(&payload);
+    Py_DECREF(source);
     return result;
 }
 

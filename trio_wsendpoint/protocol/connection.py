@@ -29,7 +29,7 @@ from .frames import (
 )
 from .inbound import Inbound, InboundOptions
 from .masking import BYTES_LIKE, BytesLike
-from .messages import Entry, Message, Piece, count_messages, frame_of
+from .messages import PLAIN_TYPES, Entry, Message, Piece, count_messages, frame_of
 from .outbound import Counters, Outbound, Trace
 from .state import Event, State, next_state
 
@@ -62,9 +62,11 @@ class Connection:
         closed_first: Whose close frame came first, or None while there is none.
         failure: What the peer did wrong, or None.
         received: Counters of what was received.
+        sent: Counters of what was queued to be sent.
         control_frames: Received control frames of types given to the `FrameParser`; whoever
             handles them takes them out.
         answered_pings: Payloads of pings of ours whose pong came; likewise.
+        inbound: Their half: what was read; None until the opening handshake is done.
         outbound: Our half: what is queued, for whoever writes it.
         is_open: Whether messages may cross both ways.
         has_news: Whether more came than messages, such as a pong, a close, or a failure;
@@ -72,7 +74,6 @@ class Connection:
     """
 
     __slots__ = (
-        "_inbound",
         "_options",
         "_outstanding_pings",
         "answered_pings",
@@ -80,12 +81,14 @@ class Connection:
         "control_frames",
         "failure",
         "has_news",
+        "inbound",
         "is_open",
         "outbound",
         "peer_state",
         "received",
         "received_close_frame",
         "role",
+        "sent",
         "sent_close_frame",
         "state",
     )
@@ -107,8 +110,9 @@ class Connection:
         self.answered_pings: list[bytes] = []
         self._options = options or InboundOptions()
         self.outbound = Outbound(role is Role.CLIENT)
+        self.sent = self.outbound.sent
         self._outstanding_pings: list[bytes] = []
-        self._inbound: Inbound | None = None
+        self.inbound: Inbound | None = None
 
     def open(self, codecs: tuple[Codec, ...] = ()) -> None:
         """The opening handshake is done; frames may cross from here on.
@@ -121,7 +125,7 @@ class Connection:
         self._move(Event.HANDSHAKE)
         self.outbound.use(codecs)
         masked = self.role is Role.SERVER
-        self._inbound = Inbound(masked, self._options, codecs, self._on_control)
+        self.inbound = Inbound(masked, self._options, codecs, self._on_control)
 
     def _move(self, event: Event) -> None:
         """Our half moves on."""
@@ -139,8 +143,8 @@ class Connection:
 
         The opening handshake must be done.
         """
-        assert self._inbound is not None
-        self._inbound.trace = on_received
+        assert self.inbound is not None
+        self.inbound.trace = on_received
         self.outbound.trace = on_sent
 
     # -- their half -----------------------------------------------------------------------
@@ -151,7 +155,7 @@ class Connection:
 
         Release it before you call anything else.
         """
-        return self._inbound.room if self._inbound is not None else None
+        return self.inbound.room if self.inbound is not None else None
 
     def receive_data(self, data: BytesLike, filled: int = 0) -> list[Entry]:
         """Take bytes from the peer and return the messages that they complete.
@@ -171,17 +175,20 @@ class Connection:
         if not isinstance(data, BYTES_LIKE):
             raise TypeError(f"data must be bytes-like, not {type(data).__name__}")
         batch: list[Entry] = []
-        self.received.size += filled + len(data)
-        if self.peer_state is State.OPEN and self._inbound is not None:
+        received, inbound = self.received, self.inbound
+        received.size += filled + len(data)
+        if self.peer_state is State.OPEN and inbound is not None:
             try:
-                self._inbound.receive(data, batch, filled)
+                inbound.receive(data, batch, filled)
             except ProtocolError as error:
                 self._fail(error)
-            if self._inbound.assembler.oversize:
+            if inbound.assembler.oversize:
                 self.has_news = True
+            if batch:
+                pieces = type(batch[0]) is Piece
+                received.messages += count_messages(batch) if pieces else len(batch)
         elif self.peer_state is State.CONNECTING:
             next_state(self.peer_state, Event.FRAME)
-        self.received.messages += count_messages(batch)
         return batch
 
     def receive_eof(self) -> None:
@@ -196,7 +203,7 @@ class Connection:
     @property
     def pending(self) -> bool:
         """Whether `receive_data(b"")` would return more: a batch is bounded in bytes."""
-        return self._inbound is not None and self._inbound.pending
+        return self.inbound is not None and self.inbound.pending
 
     @property
     def max_message_size(self) -> float:
@@ -207,12 +214,12 @@ class Connection:
     @property
     def oversize(self) -> bool:
         """Whether a message over `max_message_size` is held until somebody decides."""
-        return self._inbound is not None and self._inbound.assembler.oversize
+        return self.inbound is not None and self.inbound.assembler.oversize
 
     @property
     def inbound_size(self) -> int:
         """Bytes held of input and of the message that is arriving."""
-        return self._inbound.size if self._inbound is not None else 0
+        return self.inbound.size if self.inbound is not None else 0
 
     def refuse_oversize(self) -> None:
         """Fail the connection with 1009 for the message that is held."""
@@ -226,27 +233,26 @@ class Connection:
             What has already arrived of it; call `receive_data` for more.
         """
         batch: list[Piece] = []
-        if self._inbound is not None:
-            self._inbound.pending |= self._inbound.assembler.oversize
-            self._inbound.assembler.stream(batch)
-            if self._inbound.ungather():
+        if self.inbound is not None:
+            self.inbound.stream(batch)
+            if self.inbound.ungather():
                 batch += self.receive_data(b"")  # type: ignore[arg-type]  # of one message
         return batch
 
     def skip_message(self) -> None:
         """Drop what is still to come of the message that is being streamed."""
-        if self._inbound is not None:
-            self._inbound.assembler.skip()
+        if self.inbound is not None:
+            self.inbound.assembler.skip()
 
     def unstream(self) -> None:
         """Take `stream_message` back, if the message has not begun."""
-        if self._inbound is not None:
-            self._inbound.assembler.unstream()
+        if self.inbound is not None:
+            self.inbound.assembler.unstream()
 
     def _fail_oversize(self) -> None:
-        assert self._inbound is not None
+        assert self.inbound is not None
         try:
-            self._inbound.assembler.refuse()
+            self.inbound.assembler.refuse()
         except ProtocolError as error:
             self._fail(error)
 
@@ -276,8 +282,8 @@ class Connection:
             self._fail(ProtocolError(reason, code))
 
     def _discard_input(self) -> None:
-        if self._inbound is not None:
-            self._inbound.discard()
+        if self.inbound is not None:
+            self.inbound.discard()
 
     def _on_control(self, frame: ControlFrame) -> bool:
         self.has_news = True
@@ -323,11 +329,6 @@ class Connection:
     # -- our half -------------------------------------------------------------------------
 
     @property
-    def sent(self) -> Counters:
-        """Counters of what was queued to be sent."""
-        return self.outbound.sent
-
-    @property
     def size_to_send(self) -> int:
         """Bytes that `data_to_send` would return."""
         return self.outbound.size
@@ -356,6 +357,12 @@ class Connection:
                 method of its own.
             LocalProtocolError: our half is not open, or a fragmented message is under way.
         """
+        if self.state is State.OPEN and type(message) in PLAIN_TYPES:
+            try:
+                if self.outbound.add_plain(message):  # type: ignore[arg-type]
+                    return
+            except UnicodeEncodeError:
+                pass  # `frame_of` says so in our words
         frame_type, payload = frame_of(message)
         if frame_type.opcode >= 8:
             self.send_control(frame_type(payload))  # type: ignore[arg-type]

@@ -393,11 +393,16 @@ def encode_frame(frame: Frame, masking_key: bytes = b"") -> bytes:
     return build_frame(frame.first_byte, frame.payload, masking_key)
 
 
-def build_frame(first_byte: int, payload: BytesLike, masking_key: bytes) -> bytes:
+def build_frame(first_byte: int, payload: str | BytesLike, masking_key: bytes) -> bytes:
     """Build the bytes of a frame, masked if the key is not empty.
 
     It has a twin in `_speedups.c`.
+
+    Raises:
+        UnicodeEncodeError: text has a lone surrogate.
     """
+    if isinstance(payload, str):
+        payload = payload.encode()
     if masking_key:
         payload = apply_mask(payload, masking_key)
     return encode_header(first_byte, len(payload), masking_key) + payload

@@ -35,7 +35,7 @@ from .frames import (
 )
 from .gathering import MIN_GATHERED, Gathering
 from .masking import BytesLike, rotate_key
-from .messages import Entry
+from .messages import Entry, Piece
 from .outbound import Trace
 from .speedups import apply_mask, cut_messages
 
@@ -102,6 +102,8 @@ class Inbound:
 
     Attributes:
         assembler: Where the messages come together.
+        at_rest: Whether nothing is under way, so that what comes next begins with a frame and
+            goes into a message of its own; it may be False although it is so.
         pending: Whether input waits that can be worked on with no further bytes.
         trace: Called with each frame as it begins to arrive, if it is not None.
     """
@@ -126,6 +128,7 @@ class Inbound:
         "_rsv",
         "_whole_frames",
         "assembler",
+        "at_rest",
         "pending",
         "trace",
     )
@@ -157,6 +160,7 @@ class Inbound:
         self._buffer: BytesLike = b""
         self._offset = 0
         self._gathering: Gathering | None = None
+        self.at_rest = True
         self.pending = False
         self.trace: Trace | None = None
         # The data frame that is arriving: its header, how much of its payload is to come,
@@ -191,6 +195,12 @@ class Inbound:
         Raises:
             ProtocolError: the peer broke the protocol; what came before is in the batch.
         """
+        if self.at_rest and self._plain and self.trace is None:
+            offset = cut_messages(data, 0, self._masked, self._cut_limit, batch)
+            if offset < len(data):
+                self._buffer, self._offset = data, offset
+                self._work(batch)
+            return
         gathering = self._gathering
         if gathering is not None:
             gathering.fill(filled)
@@ -211,14 +221,31 @@ class Inbound:
                 self._offset = 0
         else:
             self._buffer, self._offset = data, 0
+        self._work(batch)
+
+    def _work(self, batch: list[Entry]) -> None:
+        """Work on the input that waits, and keep what cannot be worked on yet."""
         self.pending = False
         try:
             self._parse(batch)
         finally:
+            self.at_rest = (
+                self._offset >= len(self._buffer)
+                and self._gathering is None
+                and self._header is None
+                and not self.pending
+                and self.assembler.idle
+            )
             if self._offset >= len(self._buffer):
                 self._buffer, self._offset = b"", 0
             elif not isinstance(self._buffer, bytes):  # the caller's, who may use it again
                 self._buffer, self._offset = bytes(self._buffer[self._offset :]), 0
+
+    def stream(self, batch: list[Piece]) -> None:
+        """Hand out the message that is arriving, or else the next, as pieces."""
+        self.at_rest = False
+        self.pending |= self.assembler.oversize
+        self.assembler.stream(batch)
 
     def ungather(self) -> bool:
         """Keep what was gathered as input like any other: it is not wanted whole any more.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import sys
-from typing import Literal, NoReturn, TypeAlias
+from typing import Final, Literal, NoReturn, TypeAlias
 
 import attrs
 
@@ -29,6 +29,9 @@ from .frames import (
 from .masking import BytesLike
 
 MessageKind: TypeAlias = Literal["text", "binary"] | type[Frame]
+
+PLAIN_TYPES: Final = frozenset({str, bytes})
+"""What most messages are, on their way in and out."""
 
 _NOT_MESSAGES = (ContinuationFrame, PingFrame, PongFrame, CloseFrame)
 

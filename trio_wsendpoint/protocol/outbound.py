@@ -27,6 +27,9 @@ MAX_PONGS: Final = 16
 BUFFER_OVERHEAD: Final = sys.getsizeof(b"") + 8
 """Bytes of memory that a buffer takes besides what is in it, its place in a list included."""
 
+_TEXT: Final = FIN | Opcode.TEXT
+_BINARY: Final = FIN | Opcode.BINARY
+
 Trace: TypeAlias = Callable[[int, BytesLike, int], None]
 """Called with each frame that crosses: its first byte, its payload or the beginning of it,
 and the payload's length."""
@@ -114,6 +117,32 @@ class Outbound:
 
     def _pong_size(self, payload: bytes) -> int:
         return len(payload) + (6 if self._masks else 2)
+
+    def add_plain(self, message: str | bytes) -> bool:
+        """Queue a whole message the shortest way, if it may go that way.
+
+        Returns:
+            Whether it was queued; if not, `add_message` has to do it.
+
+        Raises:
+            UnicodeEncodeError: text has a lone surrogate.
+        """
+        if self._codecs or self.fragment_type is not None or self.trace is not None:
+            return False
+        if isinstance(message, str):
+            first_byte = _TEXT
+        elif self._masks or len(message) <= JOIN_LIMIT:
+            first_byte = _BINARY
+        else:
+            return False
+        frame = build_frame(first_byte, message, new_masking_key() if self._masks else b"")
+        size = len(frame)
+        self._queue.append(frame)
+        self.size += size
+        sent = self.sent
+        sent.size += size
+        sent.messages += 1
+        return True
 
     def add_message(self, frame_type: type[Frame], payload: BytesLike, compress: bool) -> None:
         """Queue a whole message.
