@@ -113,12 +113,14 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             trio.ClosedResourceError: the endpoint was closed on our side.
         """
         ready = self._ready
-        if ready and type(ready[-1]) in PLAIN_TYPES and self._receiving.holder is None:
+        if ready and self._receiving.holder is None:
             await trio.lowlevel.checkpoint_if_cancelled()
             message = ready.pop()
-            if not ready and self._inbox.held:
-                self._inbox.release()
-            return message  # type: ignore[return-value]
+            if type(message) in PLAIN_TYPES:
+                if not ready and self._inbox.held:
+                    self._inbox.release()
+                return message  # type: ignore[return-value]
+            ready.append(message)
         entry = await self._receiver.next_message()
         if entry is None:
             raise await self._life.end_of_receiving()
@@ -135,12 +137,14 @@ class Endpoint(trio.abc.Channel[str | bytes]):
 
     async def __anext__(self) -> str | bytes:
         ready = self._ready
-        if ready and type(ready[-1]) in PLAIN_TYPES and self._receiving.holder is None:
+        if ready and self._receiving.holder is None:
             await trio.lowlevel.checkpoint_if_cancelled()
             message = ready.pop()
-            if not ready and self._inbox.held:
-                self._inbox.release()
-            return message  # type: ignore[return-value]
+            if type(message) in PLAIN_TYPES:
+                if not ready and self._inbox.held:
+                    self._inbox.release()
+                return message  # type: ignore[return-value]
+            ready.append(message)
         entry = await self._receiver.next_message()
         if entry is None:
             error = await self._life.end_of_receiving()

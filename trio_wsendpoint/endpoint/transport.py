@@ -209,20 +209,22 @@ class SocketTransport(NonblockingTransport):
     each time, as a closed socket has none, and its number may already be another's.
     """
 
-    __slots__ = ()
+    __slots__ = ("_scratch",)
+    unsent = 0
 
     def __init__(self, stream: trio.SocketStream) -> None:
         super().__init__(stream, stream)
+        self._scratch = _scratch.buffer  # a Trio run never changes its thread
 
     def read_nowait(self) -> BytesLike | None:
         """Read what is there."""
-        scratch = _scratch.buffer
+        scratch = self._scratch
         size = read_socket(self._socket, (scratch,))
         return None if size is None else scratch[:size]
 
     def read_into_nowait(self, room: memoryview) -> tuple[int, BytesLike] | None:
         """Read what is there, the first of it straight into its place."""
-        scratch = _scratch.buffer
+        scratch = self._scratch
         size = read_socket(self._socket, (room, scratch))
         if size is None:
             return None
