@@ -288,7 +288,7 @@ async def test_a_flood_of_pings_takes_little_memory_and_does_not_delay_data(
             gauge = Gauge()
             await flood(peer, block, 10 * len(block))
             await trio.sleep(1)
-            assert gauge.grown < 2 * transport.READ_SIZE + SLACK
+            assert gauge.grown < transport.SCRATCH_SIZE + SLACK
         nursery.cancel_scope.cancel()
 
 

@@ -2,20 +2,25 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
+from typing import Final
 
 import pytest
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from tests.endpoint.peer import stream_pair
+from trio_wsendpoint.endpoint import transport as transport_module
 from trio_wsendpoint.endpoint.tls import transport_for
 from trio_wsendpoint.endpoint.transport import (
-    READ_SIZE,
+    LARGE_WRITE,
+    MAX_UNSENT,
     WRITE_SIZE,
     NonblockingTransport,
     SocketTransport,
     StreamTransport,
 )
+from trio_wsendpoint.protocol import BytesLike
 from trio_wsendpoint.testing import WrappedStream
 
 
@@ -36,11 +41,17 @@ async def test_without_scattered_reads_a_socket_is_a_stream_like_any_other(
     await theirs.aclose()
 
 
-async def test_a_read_that_would_block_is_told_from_the_end_of_the_stream() -> None:
+SIZE: Final = 2**12
+
+
+async def test_a_read_that_would_block_is_told_from_the_end_of_the_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport_module._scratch, "buffer", memoryview(bytearray(SIZE)))
     transport, theirs = socket_transport()
     assert transport.read_nowait() is None
-    await theirs.send_all(b"x" * (READ_SIZE + 1))
-    assert len(transport.read_nowait() or b"") == READ_SIZE
+    await theirs.send_all(b"x" * (SIZE + 1))
+    assert len(transport.read_nowait() or b"") == SIZE
     assert bytes(transport.read_nowait() or b"") == b"x"
     await theirs.aclose()
     end = transport.read_nowait()
@@ -239,4 +250,88 @@ async def test_what_reads_and_writes_without_blocking_must_be_told_how() -> None
     with pytest.raises(NotImplementedError):
         transport.write_nowait([b""])
     await ours.aclose()
+    await theirs.aclose()
+
+
+# -- large writes -------------------------------------------------------------------------
+
+
+UNSENT: Final = trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT
+
+
+async def tcp_transport() -> tuple[SocketTransport, trio.SocketStream, trio.SocketStream]:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    ours = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+    theirs = await listener.accept()
+    await listener.aclose()
+    transport = transport_for(ours)
+    assert isinstance(transport, SocketTransport)
+    return transport, ours, theirs
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How much the system may hold unsent, at each write."""
+    seen: list[int] = []
+    write = transport_module.write_socket
+
+    def spy(socket: trio.socket.SocketType, buffers: Sequence[BytesLike]) -> int:
+        if socket.family == trio.socket.AF_INET:
+            seen.append(socket.getsockopt(*UNSENT))
+        return write(socket, buffers)
+
+    monkeypatch.setattr(transport_module, "write_socket", spy)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit"),
+    [
+        ([LARGE_WRITE - 1], 2**14),
+        ([10, LARGE_WRITE - 11], 2**14),
+        ([LARGE_WRITE], LARGE_WRITE),
+        ([10, LARGE_WRITE], LARGE_WRITE + 10),
+        ([10 * MAX_UNSENT], MAX_UNSENT),
+    ],
+)
+async def test_the_system_is_asked_to_take_a_large_write_whole_and_only_that(
+    sizes: list[int], limit: int, limits: list[int]
+) -> None:
+    transport, ours, theirs = await tcp_transport()
+    assert transport.write_nowait([bytes(size) for size in sizes])
+    assert limits == [limit]
+    assert ours.socket.getsockopt(*UNSENT) == 2**14
+    await trio.aclose_forcefully(ours)
+    await theirs.aclose()
+
+
+async def test_a_limit_of_the_applications_own_is_kept(limits: list[int]) -> None:
+    transport, ours, theirs = await tcp_transport()
+    ours.setsockopt(*UNSENT, 2**15)
+    assert transport.write_nowait([bytes(LARGE_WRITE)])
+    assert limits == [2**15]
+    assert ours.socket.getsockopt(*UNSENT) == 2**15
+    await trio.aclose_forcefully(ours)
+    await theirs.aclose()
+
+
+async def test_the_limit_is_taken_back_when_the_write_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(transport_module, "write_socket", fail)
+    transport, ours, theirs = await tcp_transport()
+    with pytest.raises(BrokenPipeError):
+        transport.write_nowait([bytes(LARGE_WRITE)])
+    assert ours.socket.getsockopt(*UNSENT) == 2**14
+    await trio.aclose_forcefully(ours)
+    await theirs.aclose()
+
+
+async def test_a_large_write_works_where_there_is_no_such_limit() -> None:
+    transport, theirs = socket_transport()
+    assert 0 < transport.write_nowait([bytes(LARGE_WRITE)]) <= LARGE_WRITE
+    await transport.aclose()
     await theirs.aclose()

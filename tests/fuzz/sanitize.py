@@ -50,8 +50,9 @@ def compare(c: Any, rng: random.Random) -> None:
     ours: list[Any] = []
     theirs: list[Any] = []
     offset = rng.choice([0, 0, 0, rng.randrange(len(data) + 2)])
-    assert frames.cut_messages(data, offset, masked, limit, ours) == c.cut_messages(
-        memoryview(data), offset, masked, limit, theirs
+    count = rng.choice([0, 1, 3, 1 << 10])
+    assert frames.cut_messages(data, offset, masked, limit, count, ours) == c.cut_messages(
+        memoryview(data), offset, masked, limit, count, theirs
     )
     assert ours == theirs
     key = rng.randbytes(4)
@@ -60,6 +61,8 @@ def compare(c: Any, rng: random.Random) -> None:
     first = rng.randrange(256)
     assert frames.build_frame(first, data, key) == c.build_frame(first, data, key)
     assert frames.build_frame(first, data, b"") == c.build_frame(first, data, b"")
+    text = data.decode("latin-1")
+    assert frames.build_frame(first, text, key) == c.build_frame(first, text, key)
 
 
 def expect_errors(function: Any, *calls: tuple[object, ...]) -> None:
@@ -80,15 +83,16 @@ def main() -> None:
         c.apply_mask, (), (b"x",), (b"x", b"abc"), (b"x", b""), ("x", b"abcd"), (b"x", 1)
     )
     expect_errors(
-        c.build_frame, (), (1, b"x"), ("1", b"x", b""), (1, "x", b""), (1, b"x", b"abc")
+        c.build_frame, (), (1, b"x"), ("1", b"x", b""), (1, "\ud800", b""), (1, b"x", b"abc")
     )
     expect_errors(
         c.cut_messages,
         (),
-        (b"", -1, True, 1, []),
-        (b"", 0, True, 1, ()),
-        ("", 0, True, 1, []),
-        (b"", 0, True, -1, []),
+        (b"", -1, True, 1, 1, []),
+        (b"", 0, True, 1, 1, ()),
+        ("", 0, True, 1, 1, []),
+        (b"", 0, True, -1, 1, []),
+        (b"", 0, True, 1, "1", []),
     )
     print(f"{ROUNDS} rounds: the twins agree, and the sanitizers are silent")
 

@@ -310,6 +310,18 @@ def test_a_frame_is_built_as_section_5_2_draws_it(
     assert build_frame(FIN | TEXT, payload, KEY) == frame(TEXT, payload, key=KEY)
 
 
+@twins("frames", "build_frame")
+def test_text_is_encoded_into_its_frame(
+    build_frame: Callable[[int, str, bytes], bytes],
+) -> None:
+    for text in ("", "plain", "\xe9t\xe9", "\u20ac" * 100, "\U0001f600" * 30000):
+        payload = text.encode()
+        assert build_frame(FIN | TEXT, text, b"") == frame(TEXT, payload)
+        assert build_frame(FIN | TEXT, text, KEY) == frame(TEXT, payload, key=KEY)
+    with pytest.raises(UnicodeEncodeError):
+        build_frame(FIN | TEXT, "\ud800", KEY)
+
+
 @pytest.mark.parametrize("length", LENGTHS)
 def test_a_frame_is_encoded_with_a_key_or_without(length: int) -> None:
     payload = bytes(length)
@@ -341,15 +353,20 @@ def test_a_frame_is_parsed_back_once_it_is_whole(
 # -- many messages at once ----------------------------------------------------------------
 
 
-Cut: TypeAlias = Callable[[BytesLike, int, bool, int, list[Any]], int]
+Cut: TypeAlias = Callable[[BytesLike, int, bool, int, int, list[Any]], int]
 each_cut_messages = twins("frames", "cut_messages")
 
 
 def cut(
-    cut_messages: Cut, data: BytesLike, *, masked: bool = False, max_size: int = 2**20
+    cut_messages: Cut,
+    data: BytesLike,
+    *,
+    masked: bool = False,
+    max_size: int = 2**20,
+    max_count: int = 2**10,
 ) -> tuple[list[Any], int]:
     out: list[Any] = []
-    return out, cut_messages(data, 0, masked, max_size, out)
+    return out, cut_messages(data, 0, masked, max_size, max_count, out)
 
 
 @each_cut_messages
@@ -369,6 +386,22 @@ def test_whole_messages_are_cut_off_together(key: bytes, cut_messages: Cut) -> N
         for message in messages
     )
     assert cut(cut_messages, data, masked=bool(key)) == (messages, len(data))
+
+
+@each_cut_messages
+def test_no_more_messages_are_cut_off_than_wanted(cut_messages: Cut) -> None:
+    data = frame(TEXT, b"x") * 5
+    assert cut(cut_messages, data, max_count=3) == (["x"] * 3, 3 * len(data) // 5)
+    assert cut(cut_messages, data, max_count=5) == (["x"] * 5, len(data))
+    assert cut(cut_messages, data, max_count=0) == ([], 0)
+
+
+@each_cut_messages
+def test_messages_that_are_there_already_count_too(cut_messages: Cut) -> None:
+    out: list[Any] = ["there", "already"]
+    data = frame(TEXT, b"x") * 5
+    assert cut_messages(data, 0, False, 2**20, 3, out) == len(data) // 5
+    assert out == ["there", "already", "x"]
 
 
 NOT_FOR_CUTTING = {

@@ -47,7 +47,7 @@ from trio_wsendpoint.protocol import (
     State,
     TextFrame,
 )
-from trio_wsendpoint.protocol.inbound import MAX_DECODED
+from trio_wsendpoint.protocol.inbound import MAX_BATCH, MAX_DECODED
 
 
 class CellFrame(DataFrame):
@@ -576,6 +576,24 @@ def test_a_batch_is_bounded_in_bytes_and_the_rest_is_pending() -> None:
     assert full == [263_000, 263_000]  # whole chunks
     assert MAX_DECODED < 263_000
     assert rest == 700_000 - sum(full)
+
+
+@pytest.mark.parametrize("behind", [b"", b"\x81", frame(TEXT, b"", fin=False)])
+def test_a_batch_is_bounded_in_messages_and_the_rest_is_pending(behind: bytes) -> None:
+    client = opened(Role.CLIENT)
+    batch = client.receive_data(frame(TEXT, b"x") * (2 * MAX_BATCH) + behind)
+    assert batch == ["x"] * MAX_BATCH
+    assert client.pending
+    assert client.received.messages == MAX_BATCH
+    assert client.receive_data(b"") == ["x"] * MAX_BATCH
+    client.receive_data(b"")
+    assert not client.pending
+
+
+def test_a_batch_as_long_as_may_be_leaves_nothing_pending() -> None:
+    client = opened(Role.CLIENT)
+    assert len(client.receive_data(frame(TEXT, b"x") * MAX_BATCH)) == MAX_BATCH
+    assert not client.pending
 
 
 def test_bytes_that_arrive_while_others_are_pending_come_after_them() -> None:

@@ -23,10 +23,21 @@ with contextlib.suppress(ImportError):  # where they are missing, so is `os.read
     import termios
 
 READ_SIZE: Final = 2**16
-"""Bytes that one read takes at most."""
+"""Bytes that one read of TLS, or of a stream that is no socket, takes at most."""
+
+SCRATCH_SIZE: Final = 2**18
+"""Bytes that one read of a socket takes at most, so that large messages need few."""
 
 WRITE_SIZE: Final = 2**16
 """Bytes that one write to a stream that is not a socket gives it at most."""
+
+LARGE_WRITE: Final = 2**17
+"""Bytes from which on the system is asked to take a write whole, if it can."""
+
+MAX_UNSENT: Final = 2**20
+"""Bytes that the system may be asked to hold unsent for it."""
+
+_TRIO_UNSENT: Final = 2**14  # what `trio.SocketStream` has it hold
 
 _MAX_BUFFERS: Final = 512  # less than any system's IOV_MAX
 
@@ -171,7 +182,7 @@ class _Scratch(threading.local):
     """The buffer that all reads of a thread go into, one after the other."""
 
     def __init__(self) -> None:
-        self.buffer = memoryview(bytearray(READ_SIZE))
+        self.buffer = memoryview(bytearray(SCRATCH_SIZE))
 
 
 _scratch = _Scratch()
@@ -201,6 +212,27 @@ def write_socket(socket: trio.socket.SocketType, buffers: Sequence[BytesLike]) -
         return 0
 
 
+def write_large(socket: trio.socket.SocketType, buffers: Sequence[BytesLike], size: int) -> int:
+    """Write like `write_socket`, and have the system take all `size` bytes if it can.
+
+    Trio has it hold 16 KiB that are not sent, so that a sender feels early that the peer does
+    not keep up. Of a frame of a megabyte it would take a part in each of a dozen turns,
+    although nothing may go between the parts. A limit that somebody else has set is kept.
+    """
+    try:
+        usual = socket.getsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT)
+    except (OSError, AttributeError):  # not TCP, or a system that has no such limit
+        usual = None
+    if usual != _TRIO_UNSENT:
+        return write_socket(socket, buffers)
+    limit = trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT
+    socket.setsockopt(*limit, min(size, MAX_UNSENT))
+    try:
+        return write_socket(socket, buffers)
+    finally:
+        socket.setsockopt(*limit, usual)
+
+
 class SocketTransport(NonblockingTransport):
     """A plain socket.
 
@@ -209,22 +241,21 @@ class SocketTransport(NonblockingTransport):
     each time, as a closed socket has none, and its number may already be another's.
     """
 
-    __slots__ = ("_scratch",)
+    __slots__ = ()
     unsent = 0
 
     def __init__(self, stream: trio.SocketStream) -> None:
         super().__init__(stream, stream)
-        self._scratch = _scratch.buffer  # a Trio run never changes its thread
 
     def read_nowait(self) -> BytesLike | None:
         """Read what is there."""
-        scratch = self._scratch
+        scratch = _scratch.buffer
         size = read_socket(self._socket, (scratch,))
         return None if size is None else scratch[:size]
 
     def read_into_nowait(self, room: memoryview) -> tuple[int, BytesLike] | None:
         """Read what is there, the first of it straight into its place."""
-        scratch = self._scratch
+        scratch = _scratch.buffer
         size = read_socket(self._socket, (room, scratch))
         if size is None:
             return None
@@ -233,4 +264,7 @@ class SocketTransport(NonblockingTransport):
 
     def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
         """Write what the socket takes."""
+        size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
+        if size >= LARGE_WRITE:
+            return write_large(self._socket, buffers, size)
         return write_socket(self._socket, buffers)

@@ -195,9 +195,11 @@ make_message(int text, const uint8_t *payload, Py_ssize_t size, const uint8_t *k
 /* The offset behind the last message that could be cut off, or -1 with an exception. */
 static Py_ssize_t
 cut_all(const uint8_t *data, Py_ssize_t available, Py_ssize_t offset, int masked,
-        uint64_t max_size, PyObject *out)
+        uint64_t max_size, Py_ssize_t max_count, PyObject *out)
 {
-    while (available - offset >= 2) {
+    Py_ssize_t count = PyList_Size(out);
+
+    for (; available - offset >= 2 && count < max_count; count++) {
         const uint8_t *head = data + offset;
         uint64_t length = head[1] ^ (masked ? MASKED : 0);
         Py_ssize_t start = offset + 2;
@@ -247,26 +249,28 @@ static PyObject *
 speedups_cut_messages(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     Py_buffer buffer;
-    Py_ssize_t offset;
+    Py_ssize_t offset, max_count;
     uint64_t max_size;
     int masked;
 
-    if (count != 5) {
-        PyErr_SetString(PyExc_TypeError, "cut_messages takes 5 arguments");
+    if (count != 6) {
+        PyErr_SetString(PyExc_TypeError, "cut_messages takes 6 arguments");
         return NULL;
     }
     offset = PyLong_AsSsize_t(args[1]);
     masked = PyObject_IsTrue(args[2]);
     max_size = PyLong_AsUnsignedLongLong(args[3]);
+    max_count = PyLong_AsSsize_t(args[4]);
     if (PyErr_Occurred() || PyObject_GetBuffer(args[0], &buffer, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
-    if (offset < 0 || !PyList_Check(args[4])) {
+    if (offset < 0 || !PyList_Check(args[5])) {
         PyBuffer_Release(&buffer);
         PyErr_SetString(PyExc_ValueError, "offset must not be negative, out must be a list");
         return NULL;
     }
-    offset = cut_all(buffer.buf, buffer.len, offset, masked, max_size, args[4]);
+    offset = cut_all(buffer.buf, buffer.len, offset, masked, max_size, max_count,
+                     args[5]);
     PyBuffer_Release(&buffer);
     return offset < 0 ? NULL : PyLong_FromSsize_t(offset);
 }
@@ -277,7 +281,7 @@ static PyMethodDef methods[] = {
     {"build_frame", (PyCFunction)(void (*)(void))speedups_build_frame, METH_FASTCALL,
      "build_frame(first_byte, payload, masking_key, /)"},
     {"cut_messages", (PyCFunction)(void (*)(void))speedups_cut_messages, METH_FASTCALL,
-     "cut_messages(buffer, offset, masked, max_size, out, /)"},
+     "cut_messages(buffer, offset, masked, max_size, max_count, out, /)"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -409,7 +409,12 @@ def build_frame(first_byte: int, payload: str | BytesLike, masking_key: bytes) -
 
 
 def cut_messages(
-    buffer: BytesLike, offset: int, masked: bool, max_size: int, out: list[Any]
+    buffer: BytesLike,
+    offset: int,
+    masked: bool,
+    max_size: int,
+    max_count: int,
+    out: list[Any],
 ) -> int:
     """Cut whole unfragmented text and binary messages off a buffer: the hot path.
 
@@ -422,6 +427,7 @@ def cut_messages(
         offset: Where the first frame starts in it.
         masked: Whether frames must be masked.
         max_size: Bytes of payload that a message may have.
+        max_count: Messages after which to stop, those in `out` already included.
         out: The messages, `str` or `bytes`, are appended to it.
 
     Returns:
@@ -431,7 +437,7 @@ def cut_messages(
     mask_size = 4 if masked else 0
     text = FIN | Opcode.TEXT
     binary = FIN | Opcode.BINARY
-    while offset + 2 <= available:
+    while offset + 2 <= available and len(out) < max_count:
         first = buffer[offset]
         length = buffer[offset + 1] ^ (MASKED if masked else 0)
         if (first != text and first != binary) or length > 127:

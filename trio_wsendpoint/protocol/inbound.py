@@ -42,6 +42,9 @@ from .speedups import apply_mask, cut_messages
 MAX_DECODED: Final = 2**18
 """Bytes that extensions may decode into one batch; what is left waits for the next one."""
 
+MAX_BATCH: Final = 2**12
+"""Messages that one batch has at most; what is left waits for the next one."""
+
 ENTRY_SIZE: Final = 2**8
 """Bytes that a frame not cut with many others counts for besides: about what an empty message
 takes that keeps its frames. On the wire it may have two."""
@@ -196,7 +199,7 @@ class Inbound:
             ProtocolError: the peer broke the protocol; what came before is in the batch.
         """
         if self.at_rest and self._plain and self.trace is None:
-            offset = cut_messages(data, 0, self._masked, self._cut_limit, batch)
+            offset = cut_messages(data, 0, self._masked, self._cut_limit, MAX_BATCH, batch)
             if offset < len(data):
                 self._buffer, self._offset = data, offset
                 self._work(batch)
@@ -271,7 +274,7 @@ class Inbound:
     def _parse(self, batch: list[Entry]) -> None:
         room = MAX_DECODED
         while not self.assembler.oversize:
-            if room <= 0:
+            if room <= 0 or len(batch) >= MAX_BATCH:
                 self.pending = True
                 return
             if self._decoded is not None:
@@ -285,7 +288,12 @@ class Inbound:
                 if self.trace is None and self.assembler.idle:
                     if self._plain:
                         self._offset = cut_messages(
-                            self._buffer, self._offset, self._masked, self._cut_limit, batch
+                            self._buffer,
+                            self._offset,
+                            self._masked,
+                            self._cut_limit,
+                            MAX_BATCH,
+                            batch,
                         )
                         if self._offset == len(self._buffer) or self._gather():
                             return
