@@ -197,7 +197,7 @@ async def test_an_endpoint_that_waits_for_a_message_has_no_task_but_the_timers(
     ):
         nursery.start_soon(endpoint.receive)
         await trio.sleep(1)
-        assert endpoint._life._scopes == set()
+        assert endpoint._life._scopes == []
         assert host._life._scopes
         await peer.send(TEXT, b"hello")
 

@@ -11,7 +11,6 @@ import attrs
 import trio
 
 from ..endpoint import (
-    ClosingOnError,
     Endpoint,
     EndpointScope,
     HandshakeKeywords,
@@ -104,9 +103,13 @@ async def _establish(
     with trio.move_on_after(options.handshake_timeout):
         if stream is None:
             stream = await trio.open_tcp_stream(uri.host, uri.port)
-        async with ClosingOnError(stream):
+        below = stream
+        try:
             if uri.secure and not isinstance(stream, trio.SSLStream):
                 context = ssl_context or ssl.create_default_context()
                 stream = await start_tls(stream, context, uri.host)
             return stream, *await request_endpoint(stream, handshake)
+        except BaseException:
+            await trio.aclose_forcefully(below)
+            raise
     raise HandshakeTimeout(options.handshake_timeout)

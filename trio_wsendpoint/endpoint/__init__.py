@@ -11,7 +11,6 @@ from .errors import (
 from .life import socket_addresses
 from .opening import (
     Acceptor,
-    ClosingOnError,
     HandshakeKeywords,
     HandshakeOptions,
     accept,
@@ -27,7 +26,6 @@ from .tls import start_tls
 
 __all__ = [
     "Acceptor",
-    "ClosingOnError",
     "ConnectionClosed",
     "ConnectionClosedError",
     "ConnectionClosedOK",

@@ -430,7 +430,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
                 received.size,
                 received.pings,
                 received.pongs,
-                self._receiver.size + self._life.dispatcher.size,
+                self._life.size_received,
             ),
         )
 

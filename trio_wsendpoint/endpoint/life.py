@@ -40,6 +40,7 @@ class Life:
         role: Which end is ours.
         options: How it behaves.
         agreement: What the opening handshake ended in, if it is known.
+        addresses: Ours and the peer's, if they have been asked for already.
 
     Attributes:
         scope: The application's cancel scope: cancelled when the peer is given up on, or
@@ -50,6 +51,7 @@ class Life:
     __slots__ = (
         "_closed_by_us",
         "_context",
+        "_end_awaited",
         "_finished",
         "_gave_up",
         "_nursery",
@@ -79,11 +81,12 @@ class Life:
         role: Role,
         options: EndpointOptions,
         agreement: Agreement | None,
+        addresses: tuple[Any, Any] | None,
     ) -> None:
         self.options = options
         self.scope = trio.CancelScope()
         self.fatal: BaseException | None = None
-        self.addresses = socket_addresses(stream)
+        self.addresses = addresses or socket_addresses(stream)
         self.connection = options.create_connection(role)
         self.log = ConnectionLog(self.connection, self.addresses[1])
         codecs = agreement.codecs if agreement else options.assumed_codecs(role)
@@ -94,10 +97,11 @@ class Life:
         self._nursery: trio.Nursery | None = None
         self._context = contextvars.copy_context()
         self._timer = current_timer()
-        self._finished = trio.Event()
+        self._finished = False
+        self._end_awaited: trio.Event | None = None
         self._reader_scope: trio.CancelScope | None = None
         self._reader_deadline: Alarm | None = None
-        self._scopes: set[trio.CancelScope] = set()
+        self._scopes: list[trio.CancelScope] = []
         self._closed_by_us = False
         self._gave_up = False
         self._out_of_time = False
@@ -113,9 +117,11 @@ class Life:
             self._crash,
         )
         self.receiver = Receiver(self.connection, self.reader, self._on_news)
-        self.dispatcher = ControlDispatcher(
-            self.connection, options.control_handlers, self._on_control_room
-        )
+        self.dispatcher: ControlDispatcher | None = None
+        if options.control_handlers:
+            self.dispatcher = ControlDispatcher(
+                self.connection, options.control_handlers, self._on_control_room
+            )
         self.heartbeat = Heartbeat(
             options.ping_interval,
             options.max_pings,
@@ -138,10 +144,11 @@ class Life:
         """
         self._nursery = nursery
         self._timer.join(self)
-        self.reader.feed(initial_data)
+        if initial_data:
+            self.reader.feed(initial_data)
         self.reader.start()
         self.heartbeat.start()
-        if self.options.control_handlers:
+        if self.dispatcher is not None:
             self.start_task(self.dispatcher.run, endpoint)
 
     def start_task(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
@@ -157,14 +164,14 @@ class Life:
         if self._nursery is None:  # the end was quicker than the task's start
             return
         scope = trio.CancelScope(shield=True)
-        self._scopes.add(scope)
+        self._scopes.append(scope)
         try:
             with scope:
                 await task(*args)
         except BaseException as error:
             self._crash(error)
         finally:
-            self._scopes.discard(scope)
+            self._scopes.remove(scope)
 
     def _start_writer(self) -> None:
         self.start_task(self.outbox.run_writer)
@@ -192,7 +199,16 @@ class Life:
         except BaseException as error:
             self._crash(error)
         finally:
-            self._finished.set()
+            self._finished = True
+            if self._end_awaited is not None:
+                self._end_awaited.set()
+
+    async def _wait_end(self) -> None:
+        if self._end_awaited is None:
+            self._end_awaited = trio.Event()
+            if self._finished:
+                self._end_awaited.set()
+        await self._end_awaited.wait()
 
     async def _end(self) -> None:
         """The reader task is over, and the connection with it: leave nothing waiting."""
@@ -220,7 +236,9 @@ class Life:
         connection.has_news = False
         if connection.answered_pings:
             self.heartbeat.take_pongs()
-        if connection.control_frames:
+        if self.dispatcher is None:
+            connection.control_frames.clear()
+        elif connection.control_frames:
             self.dispatcher.take(closing=self._closed_by_us)
             self.reader.held_up = self.dispatcher.full
         self.outbox.flush(gather=True)
@@ -270,7 +288,7 @@ class Life:
         self._begin_close(code, reason)
         try:
             with trio.move_on_after(self.options.close_timeout):
-                await self._finished.wait()
+                await self._wait_end()
         except BaseException:  # cancelled, or interrupted from the keyboard
             await self._wait_finished(self.options.cancel_timeout)
             raise
@@ -305,11 +323,11 @@ class Life:
         """Wait for the end for so long, then force it; not to be cancelled."""
         try:
             with trio.move_on_after(timeout, shield=True):
-                await self._finished.wait()
+                await self._wait_end()
         finally:
             self._stop_reader()
             with trio.CancelScope(shield=True):
-                await self._finished.wait()
+                await self._wait_end()
 
     # -- how it ended ---------------------------------------------------------------------
 
@@ -329,6 +347,11 @@ class Life:
             raise trio.ClosedResourceError("this endpoint was closed")
         if not self.is_open:
             raise describe_end(ConnectionClosedError, self.connection, self.reader.stream_error)
+
+    @property
+    def size_received(self) -> int:
+        """Bytes of memory that all takes which was read and not received."""
+        return self.receiver.size + (self.dispatcher.size if self.dispatcher else 0)
 
     async def end_of_receiving(self) -> Exception:
         """What `receive` raises now that there are no more messages."""

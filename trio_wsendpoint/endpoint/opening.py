@@ -181,15 +181,18 @@ class Acceptor:
         self, stream: trio.abc.Stream
     ) -> tuple[trio.abc.Stream, Role, EndpointOptions, Agreement, bytes]:
         """Perform the opening handshake; what comes back makes an `EndpointScope`."""
+        below = stream
         with trio.move_on_after(self.timeout):
-            async with ClosingOnError(stream):
-                try:
-                    if self.ssl_context is not None:
-                        stream = await start_tls(stream, self.ssl_context)
-                    agreement, rest = await self._shake_hands(stream)
-                    return stream, Role.SERVER, self.options, agreement, rest
-                except STREAM_ERRORS as error:
+            try:
+                if self.ssl_context is not None:
+                    stream = await start_tls(stream, self.ssl_context)
+                agreement, rest = await self._shake_hands(stream)
+                return stream, Role.SERVER, self.options, agreement, rest
+            except BaseException as error:
+                await trio.aclose_forcefully(below)
+                if isinstance(error, STREAM_ERRORS):
                     raise HandshakeError(f"the stream broke: {error}") from error
+                raise
         raise HandshakeTimeout(self.timeout)
 
     async def _shake_hands(self, stream: trio.abc.Stream) -> tuple[Agreement, bytes]:
@@ -280,22 +283,6 @@ def _rejection(reader: ResponseReader) -> Response | None:
         return reader.receive_eof()
     except HandshakeError:
         return None
-
-
-class ClosingOnError:
-    """Close a stream at once if what is inside fails or is cancelled."""
-
-    __slots__ = ("_stream",)
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
-
-    async def __aenter__(self) -> None:
-        pass
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            await trio.aclose_forcefully(self._stream)
 
 
 def check_ssl_context(ssl_context: ssl.SSLContext | None, role: Role) -> None:

@@ -129,15 +129,20 @@ class EndpointOptions:
         default=False, validator=attrs.validators.instance_of(bool)
     )
 
-    def create_connection(self, role: Role) -> Connection:
-        """The sans-IO connection that these options describe."""
-        inbound = InboundOptions(
+    _inbound: InboundOptions = attrs.field(init=False, repr=False, eq=False)
+
+    @_inbound.default
+    def _make_inbound(self) -> InboundOptions:
+        return InboundOptions(
             parser=self.parser,
             max_message_size=self.max_message_size,
             on_data_frame=self.on_data_frame,
             hold_oversize=True,
         )
-        return Connection(role, inbound)
+
+    def create_connection(self, role: Role) -> Connection:
+        """The sans-IO connection that these options describe."""
+        return Connection(role, self._inbound)
 
     def assumed_codecs(self, role: Role) -> tuple[Codec, ...]:
         """The codecs where no opening handshake was seen: as if both sides wanted the same."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Any
 
 import trio
 
@@ -28,8 +29,9 @@ class EndpointScope:
         options: EndpointOptions,
         agreement: Agreement | None = None,
         initial_data: BytesLike = b"",
+        addresses: tuple[Any, Any] | None = None,
     ) -> None:
-        self._life = Life(stream, role, options, agreement)
+        self._life = Life(stream, role, options, agreement, addresses)
         self._endpoint = Endpoint(self._life, agreement)
         self._initial_data = initial_data
         self._manager = trio.open_nursery()

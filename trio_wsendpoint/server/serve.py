@@ -104,21 +104,22 @@ def _serve_stream(
     acceptor = Acceptor.create(options, ssl_context, caller)
 
     async def serve_stream(stream: trio.abc.Stream) -> None:
-        peer = socket_addresses(stream)[1]
+        addresses = socket_addresses(stream)
         connection_id: int | None = None
         try:
-            async with EndpointScope(*await acceptor.establish(stream)) as endpoint:
-                connection_id, peer = endpoint.connection_id, endpoint.remote_address
+            established = await acceptor.establish(stream)
+            async with EndpointScope(*established, addresses) as endpoint:
+                connection_id = endpoint.connection_id
                 await handler(endpoint)
         except BaseExceptionGroup as group:
             # A handler that is cancelled and fails at once must not take the server with it.
             failures, others = group.split(Exception)
             if failures is not None:
-                _log_failure(failures, connection_id, peer)
+                _log_failure(failures, connection_id, addresses[1])
             if others is not None:
                 raise others from None
         except Exception as error:
-            _log_failure(error, connection_id, peer)
+            _log_failure(error, connection_id, addresses[1])
 
     return serve_stream
 
