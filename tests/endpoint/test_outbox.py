@@ -288,7 +288,7 @@ async def test_whoever_waits_is_woken_when_another_task_writes_it_all() -> None:
     outbox = Outbox(connection.outbound, transport_for(ours), lambda: None, lambda: None)
     outbox.gathering = True
     connection.send_message("x")
-    outbox.flush(gather=True)
+    outbox.flush_soon()
     async with trio.open_nursery() as nursery, ours, theirs:
         nursery.start_soon(outbox.wait_flushed, 0)
         await wait_all_tasks_blocked()

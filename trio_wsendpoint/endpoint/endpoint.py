@@ -199,7 +199,8 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             ConnectionClosedError: the connection has ended.
             trio.ClosedResourceError: the endpoint was closed on our side.
         """
-        if type(message) not in PLAIN_TYPES:
+        plain = type(message) in PLAIN_TYPES
+        if not plain:
             check_sendable(message)
         connection, outbox = self._connection, self._outbox
         if connection.sent.messages >= outbox.yield_at:
@@ -211,8 +212,9 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         else:
             if not connection.is_open:
                 self._life.check_open()
-            connection.send_message(message, compress=compress)
-            outbox.flush(gather=True)
+            if not (plain and connection.outbound.add_plain(message)):  # type: ignore[arg-type]
+                connection.send_message(message, compress=compress)
+            outbox.flush_soon()
         if outbox.full:
             await outbox.wait_flushed()
 
@@ -230,7 +232,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
     def _send(self, message: Sendable, compress: bool) -> None:
         self._life.check_open()
         self._connection.send_message(message, compress=compress)
-        self._outbox.flush(gather=True)
+        self._outbox.flush_soon()
 
     @asynccontextmanager
     async def open_send_stream(

@@ -241,7 +241,7 @@ class Life:
         elif connection.control_frames:
             self.dispatcher.take(closing=self._closed_by_us)
             self.reader.held_up = self.dispatcher.full
-        self.outbox.flush(gather=True)
+        self.outbox.flush_soon()
         if connection.peer_state is not State.OPEN:
             self.heartbeat.end()
 

@@ -106,44 +106,39 @@ class Outbox:
         """Bytes that the peer has taken, so far as can be seen from here."""
         return self.written - self._transport.in_flight
 
-    def flush(self, *, gather: bool = False) -> None:
-        """Write what the connection has queued: now, as far as it goes, and soon the rest.
+    def flush_soon(self) -> None:
+        """Write what the connection has queued; while a batch is consumed, in this tick."""
+        if not self.gathering or self._blocked or self._outbound.size > HIGH_WATER:
+            self.flush()
+        elif self._outbound.size and not self._writer_awake:
+            self._wake_writer()
 
-        Args:
-            gather: Whether it may wait until the tick ends, if a batch is being consumed.
-        """
-        size = self._outbound.size
-        if self.broken:
+    def flush(self) -> None:
+        """Write what the connection has queued: now, as far as it goes, and soon the rest."""
+        outbound, transport = self._outbound, self._transport
+        size = outbound.size
+        if self.broken or not (size or self._blocked or transport.unsent):
             return
         if self._blocked:
             self.full = self.size > HIGH_WATER
             self._wake_writer()
-        elif gather and self.gathering and size <= HIGH_WATER:
-            if size and not self._writer_awake:
-                self._wake_writer()
-        elif (size or self._transport.unsent) and not self._write_nowait():
-            self._wake_writer()
-
-    def _write_nowait(self) -> bool:
-        """Write what goes without waiting; says whether that is all."""
-        size = self._outbound.size
-        buffers = self._outbound.take()
+            return
+        buffers = outbound.take()
         try:
-            written = self._transport.write_nowait(buffers)
+            written = transport.write_nowait(buffers)
         except STREAM_ERRORS:
             self.give_up()
-            return True
+            return
         self.written += written
         self.full = False
         if self._waiting:
             self._wake_waiting()
-        if written == size and not self._transport.unsent:
-            return True
-        self._buffers, self._left = buffers, size
-        self._drop(written)
-        self._blocked = True
-        self.full = self.size > HIGH_WATER
-        return False
+        if written < size or transport.unsent:
+            self._buffers, self._left = buffers, size
+            self._drop(written)
+            self._blocked = True
+            self.full = self.size > HIGH_WATER
+            self._wake_writer()
 
     async def wait_flushed(self, limit: int = HIGH_WATER) -> None:
         """Wait until at most `limit` bytes wait. Cancelled, it returns at once, silently.
@@ -228,7 +223,7 @@ class Outbox:
         assert self._work is not None
         while not self.broken:
             if self._outbound.size and not self._blocked:
-                self._write_nowait()
+                self.flush()
             elif self.size:
                 await self._write_when_possible()
             else:

@@ -50,10 +50,12 @@ class Receiver:
         stream was cancelled before it could be entered are put together again.
         """
         turns, inbox, reader = self.turns, self._inbox, self._reader
-        if not turns.take_nowait():
+        if turns.holder is None:
+            turns.holder = self
+        else:
             await turns.take()
         try:
-            if self._pieces or inbox.refill():
+            if self._pieces or inbox.ready or inbox.refill():
                 await inbox.checkpoint()
                 reader.wants_whole = True
             elif not reader.ended:

@@ -140,7 +140,7 @@ class SendStream:
         self._connection.send_fragment(
             self._frame_type, payload, final=final, compress=self._compress
         )
-        self._outbox.flush(gather=True)
+        self._outbox.flush_soon()
 
     def finish(self) -> None:
         """Send the final fragment.

@@ -250,8 +250,10 @@ class SocketTransport(NonblockingTransport):
     def read_nowait(self) -> BytesLike | None:
         """Read what is there."""
         scratch = _scratch.buffer
-        size = read_socket(self._socket, (scratch,))
-        return None if size is None else scratch[:size]
+        try:
+            return scratch[: os.readv(self._socket.fileno(), (scratch,))]
+        except (BlockingIOError, InterruptedError):
+            return None
 
     def read_into_nowait(self, room: memoryview) -> tuple[int, BytesLike] | None:
         """Read what is there, the first of it straight into its place."""

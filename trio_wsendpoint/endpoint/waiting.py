@@ -47,7 +47,8 @@ class Turns:
         purpose: What its holder does, for the error of a task that waits for itself.
 
     Attributes:
-        holder: The task whose turn it is, or None.
+        holder: Whose turn it is: a task, or whatever else takes it when it is None and gives
+            it up again without asking for it twice.
     """
 
     __slots__ = ("_lot", "_purpose", "holder")
@@ -55,14 +56,7 @@ class Turns:
     def __init__(self, purpose: str) -> None:
         self._purpose = purpose
         self._lot: trio.lowlevel.ParkingLot | None = None
-        self.holder: trio.lowlevel.Task | None = None
-
-    def take_nowait(self) -> bool:
-        """Take one's turn if nobody else has it; says whether it did."""
-        if self.holder is not None:
-            return False
-        self.holder = trio.lowlevel.current_task()
-        return True
+        self.holder: object | None = None
 
     async def take(self) -> None:
         """Wait for one's turn; no checkpoint if nobody else has it.
@@ -70,7 +64,8 @@ class Turns:
         Raises:
             RuntimeError: it is the caller's turn already, and it would wait for ever.
         """
-        if self.take_nowait():
+        if self.holder is None:
+            self.holder = trio.lowlevel.current_task()
             return
         if self.holder is trio.lowlevel.current_task():
             raise RuntimeError(f"this task is already {self._purpose} on this endpoint")

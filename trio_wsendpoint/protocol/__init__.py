@@ -37,12 +37,13 @@ from .messages import (
     memory_of,
 )
 from .outbound import BUFFER_OVERHEAD, Counters, Outbound
-from .state import TRANSITIONS, Event, State
+from .state import OPEN, TRANSITIONS, Event, State
 from .trace import describe_frame
 
 __all__ = [
     "BUFFER_OVERHEAD",
     "BYTES_LIKE",
+    "OPEN",
     "PLAIN_TYPES",
     "TRANSITIONS",
     "Agreement",

@@ -31,7 +31,7 @@ from .inbound import Inbound, InboundOptions
 from .masking import BYTES_LIKE, BytesLike
 from .messages import PLAIN_TYPES, Entry, Message, Piece, count_messages, frame_of
 from .outbound import Counters, Outbound, Trace
-from .state import Event, State, next_state
+from .state import OPEN, Event, State, next_state
 
 
 class Role(enum.Enum):
@@ -130,12 +130,12 @@ class Connection:
     def _move(self, event: Event) -> None:
         """Our half moves on."""
         self.state = next_state(self.state, event)
-        self.is_open = self.state is State.OPEN is self.peer_state
+        self.is_open = self.state is OPEN is self.peer_state
 
     def _move_peer(self, event: Event) -> None:
         """The peer's half moves on."""
         self.peer_state = next_state(self.peer_state, event)
-        self.is_open = self.state is State.OPEN is self.peer_state
+        self.is_open = self.state is OPEN is self.peer_state
         self.has_news = True
 
     def trace(self, on_received: Trace, on_sent: Trace) -> None:
@@ -177,7 +177,7 @@ class Connection:
         batch: list[Entry] = []
         received, inbound = self.received, self.inbound
         received.size += filled + len(data)
-        if self.peer_state is State.OPEN and inbound is not None:
+        if self.peer_state is OPEN and inbound is not None:
             try:
                 inbound.receive(data, batch, filled)
             except ProtocolError as error:
@@ -193,7 +193,7 @@ class Connection:
 
     def receive_eof(self) -> None:
         """The peer's stream has ended; without a close frame before it, that is a failure."""
-        if self.peer_state is State.OPEN and self.failure is None:
+        if self.peer_state is OPEN and self.failure is None:
             self.failure = ProtocolError(
                 "the stream ended with no close frame", CloseCode.ABNORMAL_CLOSURE
             )
@@ -262,7 +262,7 @@ class Connection:
         self.failure = error
         self._move_peer(Event.FAILURE)
         self._discard_input()
-        if self.state is State.OPEN:
+        if self.state is OPEN:
             self._queue_close(CloseFrame.create(error.code, truncate_reason(error.reason)))
 
     def fail(self, code: int, reason: str) -> None:
@@ -278,7 +278,7 @@ class Connection:
         """
         reason = truncate_reason(reason)
         check_close_arguments(code, reason)
-        if self.peer_state is State.OPEN:
+        if self.peer_state is OPEN:
             self._fail(ProtocolError(reason, code))
 
     def _discard_input(self) -> None:
@@ -291,7 +291,7 @@ class Connection:
             # "an endpoint MUST send a Pong frame in response" and "MAY elect to send a Pong
             # frame for only the most recently processed Ping frame" (sections 5.5.2, 5.5.3)
             self.received.pings += 1
-            if self.state is State.OPEN:
+            if self.state is OPEN:
                 self.outbound.owe_pong(frame.payload)
         elif isinstance(frame, PongFrame):
             self.received.pongs += 1
@@ -323,7 +323,7 @@ class Connection:
         self._discard_input()
         # "If an endpoint receives a Close frame and did not previously send a Close frame,
         # the endpoint MUST send a Close frame in response", echoing its code (section 5.5.1)
-        if self.state is State.OPEN:
+        if self.state is OPEN:
             self._queue_close(frame)
 
     # -- our half -------------------------------------------------------------------------
@@ -357,17 +357,14 @@ class Connection:
                 method of its own.
             LocalProtocolError: our half is not open, or a fragmented message is under way.
         """
-        if self.state is State.OPEN and type(message) in PLAIN_TYPES:
-            try:
-                if self.outbound.add_plain(message):  # type: ignore[arg-type]
-                    return
-            except UnicodeEncodeError:
-                pass  # `frame_of` says so in our words
+        plain = type(message) in PLAIN_TYPES and self.state is OPEN
+        if plain and self.outbound.add_plain(message):  # type: ignore[arg-type]
+            return
         frame_type, payload = frame_of(message)
         if frame_type.opcode >= 8:
             self.send_control(frame_type(payload))  # type: ignore[arg-type]
             return
-        if self.state is not State.OPEN:
+        if self.state is not OPEN:
             self._check_open()
         self.outbound.add_message(frame_type, payload, compress)
 

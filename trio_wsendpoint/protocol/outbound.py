@@ -122,10 +122,7 @@ class Outbound:
         """Queue a whole message the shortest way, if it may go that way.
 
         Returns:
-            Whether it was queued; if not, `add_message` has to do it.
-
-        Raises:
-            UnicodeEncodeError: text has a lone surrogate.
+            Whether it was queued; if not, `add_message` has to do it, or say what is wrong.
         """
         if self._codecs or self.fragment_type is not None or self.trace is not None:
             return False
@@ -135,7 +132,10 @@ class Outbound:
             first_byte = _BINARY
         else:
             return False
-        frame = build_frame(first_byte, message, new_masking_key() if self._masks else b"")
+        try:
+            frame = build_frame(first_byte, message, new_masking_key() if self._masks else b"")
+        except UnicodeEncodeError:
+            return False
         size = len(frame)
         self._queue.append(frame)
         self.size += size

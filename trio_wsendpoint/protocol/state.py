@@ -36,6 +36,10 @@ class State(enum.Enum):
     FAILED = "failed"
 
 
+OPEN: Final = State.OPEN
+"""For where it is asked for with each message: to look up a member of an enum takes long."""
+
+
 class Event(enum.Enum):
     """What moves a half of a connection on."""
 
