@@ -8,7 +8,16 @@ from typing import Final
 
 from .close import CloseCode
 from .errors import ProtocolError
-from .frames import Frame, FrameHeader, FrameParser, Opcode, TextFrame, encode_header
+from .frames import (
+    OPCODE_BITS,
+    RSV_BITS,
+    BinaryFrame,
+    Frame,
+    FrameHeader,
+    FrameParser,
+    Opcode,
+    TextFrame,
+)
 from .messages import Entry, MessageBuilder, Piece, Utf8Decoder, received_message
 
 WIRE_FACTOR: Final = 2
@@ -16,6 +25,8 @@ WIRE_ALLOWANCE: Final = 1024
 """An encoded message may be twice `max_message_size` and this many bytes more, and so may the
 headers of its frames. No encoding worth its name needs as much, and neither a message that
 decodes to nothing nor one of empty frames must go on for ever."""
+
+_TEXT: Final = int(Opcode.TEXT)
 
 
 class Delivery(enum.Enum):
@@ -153,27 +164,29 @@ class Assembler:
         self._delivery, self._next_delivery = self._next_delivery, Delivery.WHOLE
 
     def add_message(
-        self, header: FrameHeader, wire: bytes, payload: bytes, batch: list[Entry]
+        self, first_byte: int, wire: bytes, payload: bytes, batch: list[Entry]
     ) -> bool:
-        """Add a whole message of one frame, while `idle`; False if it is too big or bad text.
+        """Add a whole text or binary message of one frame, while `idle`.
 
         Args:
-            header: The frame's.
+            first_byte: The frame's.
             wire: Its payload as it crossed the wire.
             payload: The same, decoded.
             batch: Where the message goes.
+
+        Returns:
+            Whether it was added; not if it is too big, or bad text.
         """
         if len(payload) > self._limit:
             return False
-        frame_type = self._parser.type_of(header.opcode)
-        assert frame_type is not None
+        is_text = first_byte & OPCODE_BITS == _TEXT
         try:
-            content = payload.decode() if frame_type is TextFrame else payload
+            content = payload.decode() if is_text else payload
         except UnicodeDecodeError:
             return False
-        if header.rsv or wire != payload:
-            headers = encode_header(header.first_byte, header.length)
-            batch.append(received_message(frame_type, content, headers, wire, self._parser))
+        if first_byte & RSV_BITS or wire != payload:
+            kind = TextFrame if is_text else BinaryFrame
+            batch.append(received_message(kind, content, first_byte, wire, self._parser))
         else:
             batch.append(content)  # its one frame can be told from it
         return True

@@ -276,27 +276,48 @@ class _Inflater:
             if self._at_start and self._offset == self._size:
                 self._offset = len(self._data)  # there is no block whose tail it might be
             else:
-                chunk = self._inflate()
-            # zlib may have kept back more of what filled a chunk.
-            last = self._offset == len(self._data) and len(chunk) < CHUNK
-        if last:
-            self._data = b""
-            self._at_start |= self._final
-            if self._final and self._forget:
-                self._zlib = None
+                given = self._data[self._offset : self._offset + self._step]
+                chunk = self._inflate(given)
+                self._settle(given)
+            last = self._is_last(chunk)
         return chunk, last
 
-    def _inflate(self) -> bytes:
+    def take_first(self, message: bytes) -> tuple[bytes, bool]:
+        """Inflate the first chunk of a message that came in one part.
+
+        It does what `feed` and `take` do, with less ado where that chunk is all of it.
+
+        Raises:
+            ProtocolError: the data is corrupt.
+        """
+        if not 0 < len(message) <= CHUNK - len(TAIL):
+            self.feed(message, final=True)
+            return self.take()
+        given = message + TAIL
+        chunk = self._inflate(given)
+        if len(chunk) < CHUNK and not self._zlib.eof:
+            if self._forget:
+                self._zlib = None
+            return chunk, True
+        self.feed(message, final=True)
+        self._settle(given)
+        last = self._is_last(chunk)
+        return (chunk, last) if chunk or last else self.take()
+
+    def _inflate(self, given: bytes) -> bytes:
         if self._zlib is None:
             self._zlib = zlib.decompressobj(-self._bits)
-        inflater = self._zlib
-        given = self._data[self._offset : self._offset + self._step]
         try:
-            chunk: bytes = inflater.decompress(given, CHUNK)
+            chunk: bytes = self._zlib.decompress(given, CHUNK)
         except zlib.error:
             raise ProtocolError(
                 "compressed data that is corrupt", CloseCode.INVALID_DATA
             ) from None
+        return chunk
+
+    def _settle(self, given: bytes) -> None:
+        """Note how much was inflated of what zlib was given."""
+        inflater = self._zlib
         # A block with "BFINAL" set ends the stream, but not the message: what follows it is
         # another stream (section 7.2.3.5).
         self._at_start = inflater.eof
@@ -306,7 +327,17 @@ class _Inflater:
             self._step = SMALL_STEP  # as zlib copies what it leaves
             self._zlib = None
         self._offset += len(given) - len(left)
-        return chunk
+
+    def _is_last(self, chunk: bytes) -> bool:
+        """Whether a chunk is the last of its part, which has ended then."""
+        # zlib may have kept back more of what filled a chunk.
+        if self._offset < len(self._data) or len(chunk) == CHUNK:
+            return False
+        self._data = b""
+        self._at_start |= self._final
+        if self._final and self._forget:
+            self._zlib = None
+        return True
 
 
 class DeflateCodec(Codec):
@@ -354,7 +385,8 @@ class DeflateCodec(Codec):
     ) -> tuple[int, bytes]:
         """Compress a whole message."""
         first_byte = FIN | frame_type.opcode
-        if not compress or not self._is_worth_it(len(payload)):
+        threshold = self._threshold
+        if not compress or threshold is None or len(payload) < threshold:
             return first_byte, payload
         return first_byte | RSV1, self._deflater.deflate(payload, final=True)
 
@@ -397,8 +429,7 @@ class DeflateCodec(Codec):
         """
         if not first_byte & RSV1:
             return payload
-        self._inflater.feed(payload, final=True)
-        chunk, last = self._inflater.take()
+        chunk, last = self._inflater.take_first(payload)
         if last:
             return chunk
         self._begun = chunk  # where `decode` goes on

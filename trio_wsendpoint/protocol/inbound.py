@@ -300,6 +300,8 @@ class Inbound:
                     elif self._quick_codec is not None:
                         taken = self._take_message(self._quick_codec, batch)
                         if taken is not None:
+                            if self._offset == len(self._buffer) and self._decoded is None:
+                                return
                             room -= taken
                             continue
                 if not self._begin_frame():
@@ -349,11 +351,12 @@ class Inbound:
         if header.masking_key:
             wire = apply_mask(wire, header.masking_key)
         self._offset = end
-        payload = codec.decode_message(header.first_byte, wire)
+        first_byte = header.first_byte
+        payload = codec.decode_message(first_byte, wire)
+        if payload is not None and self.assembler.add_message(first_byte, wire, payload, batch):
+            return len(payload)
         if payload is None:
             decoded = codec.decode(self._as_frame(header, wire, first=True))
-        elif self.assembler.add_message(header, wire, payload, batch):
-            return len(payload)
         else:
             decoded = iter((ContinuationFrame(payload),))
         self.assembler.begin_frame(header)

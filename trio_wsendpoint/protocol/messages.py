@@ -36,19 +36,25 @@ PLAIN_TYPES: Final = frozenset({str, bytes})
 _NOT_MESSAGES = (ContinuationFrame, PingFrame, PongFrame, CloseFrame)
 
 
-@attrs.frozen
+@attrs.define(eq=False)  # not frozen, as that would make it three times as slow to make
 class _Wire:
-    """A received message's frames in compact form: headers and payload, each in one piece."""
+    """A received message's frames in compact form: headers and payload, each in one piece.
 
-    headers: bytes
+    The header of a single frame is made when it is asked for, of its first byte.
+    """
+
+    headers: bytes | int
     payload: bytes
     parser: FrameParser
 
     def frames(self) -> tuple[Frame, ...]:
+        headers = self.headers
+        if isinstance(headers, int):
+            headers = encode_header(headers, len(self.payload))
         frames = []
         at = start = 0
-        while at < len(self.headers):
-            header = self.parser.read_header(self.headers, at, rsv=RSV_BITS)
+        while at < len(headers):
+            header = self.parser.read_header(headers, at, rsv=RSV_BITS)
             assert header is not None
             end = start + header.length
             frames.append(self.parser.build(header, self.payload[start:end]))
@@ -118,7 +124,7 @@ def create_message(kind: MessageKind, payload: str | BytesLike) -> Message:
 def received_message(
     frame_type: type[Frame],
     payload: str | bytes,
-    headers: bytes,
+    headers: bytes | int,
     wire: bytes,
     parser: FrameParser,
 ) -> Message:
@@ -127,7 +133,7 @@ def received_message(
     Args:
         frame_type: The kind of the first frame.
         payload: The message's, decoded.
-        headers: Those of all frames, unmasked, in one piece.
+        headers: Those of all frames, unmasked, in one piece; of one frame its first byte.
         wire: The payloads of all frames, encoded, in one piece.
         parser: Knows the kinds of frames.
     """
