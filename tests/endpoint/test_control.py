@@ -143,6 +143,19 @@ async def test_a_flood_of_frames_stops_the_reading_until_they_are_handled(
         assert len(record) == total
 
 
+async def test_frames_that_wait_for_their_handler_count_as_waiting(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scripted(**options(nudge=Recorder())) as (endpoint, peer):
+        assert endpoint.statistics().received.waiting == 0
+        await peer.send_raw(peer.frame(Nudge.opcode, b"x") * 10)
+        await wait_all_tasks_blocked()
+        assert waiting(endpoint) == 9
+        assert endpoint.statistics().received.waiting > 9
+        await trio.sleep(20)
+        assert endpoint.statistics().received.waiting == 0
+
+
 async def test_a_receiver_in_place_waits_for_room_too(autojump_clock: MockClock) -> None:
     record = Recorder()
     async with open_scripted(kind="socket", **options(nudge=record)) as (endpoint, peer):

@@ -115,12 +115,12 @@ class Inbox:
         return True
 
     def load(self, batch: list[Entry], weight: int = 0) -> None:
-        """Have the next batch consumed; the one before has been."""
+        """Have the next batch consumed, which has entries; the one before has been."""
         self._weight = weight
         self.held = weight > 0
         if len(batch) == 1:
             self.ready.append(batch[0])
-        elif batch:
+        else:
             self.held = True
             batch.reverse()
             self._rest = batch

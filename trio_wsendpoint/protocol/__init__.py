@@ -25,7 +25,7 @@ from .frames import (
 from .handshake import Agreement, ClientHandshake, ServerHandshake, refusal
 from .http import Headers, HeadersLike, Request, Response
 from .http11 import RequestReader, ResponseReader, encode_request, encode_response
-from .inbound import Inbound, InboundOptions, OnDataFrame
+from .inbound import Inbound
 from .masking import BYTES_LIKE, BytesLike
 from .messages import (
     PLAIN_TYPES,
@@ -36,6 +36,7 @@ from .messages import (
     encode_text,
     memory_of,
 )
+from .options import InboundOptions, OnDataFrame
 from .outbound import BUFFER_OVERHEAD, Counters, Outbound
 from .state import OPEN, TRANSITIONS, Event, State
 from .trace import describe_frame

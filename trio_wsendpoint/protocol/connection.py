@@ -27,9 +27,10 @@ from .frames import (
     is_frame_type,
     to_bytes,
 )
-from .inbound import Inbound, InboundOptions
+from .inbound import Inbound
 from .masking import BYTES_LIKE, BytesLike
 from .messages import PLAIN_TYPES, Entry, Message, Piece, count_messages, frame_of
+from .options import InboundOptions
 from .outbound import Counters, Outbound, Trace
 from .state import OPEN, Event, State, next_state
 
