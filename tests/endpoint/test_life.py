@@ -45,6 +45,25 @@ async def test_no_task_is_left_behind(kind: StreamKind, autojump_clock: MockCloc
 
 
 @on_both_streams
+async def test_no_task_is_started_once_the_endpoint_has_ended(
+    kind: StreamKind, autojump_clock: MockClock
+) -> None:
+    started: list[str] = []
+
+    async def task(name: str) -> None:
+        started.append(name)
+
+    async with open_scripted(kind=kind) as (endpoint, _):
+        endpoint._life.start_task(task, "in time")
+        await endpoint.aclose()
+        endpoint._life.start_task(task, "ended before it began")
+        endpoint._life.stop()
+        endpoint._life.start_task(task, "too late")
+        await wait_all_tasks_blocked()
+    assert started == ["in time"]
+
+
+@on_both_streams
 async def test_an_exception_leaves_as_it_is(
     kind: StreamKind, autojump_clock: MockClock
 ) -> None:

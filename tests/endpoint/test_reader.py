@@ -189,6 +189,42 @@ async def test_the_reader_task_takes_over_after_a_tick_without_a_receiver(
         assert holder(endpoint) is reader.Holder.READER_TASK
 
 
+async def test_there_is_a_reader_task_only_while_it_is_needed(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        open_scripted(kind="socket"),  # the timer's task is one of its own
+        open_scripted(kind="socket") as (endpoint, peer),
+        trio.open_nursery() as nursery,
+    ):
+        tasks = endpoint._life._scopes
+        for _ in range(3):
+            assert not tasks
+            await takeover()
+            assert len(tasks) == 1
+            nursery.start_soon(endpoint.receive)
+            await wait_all_tasks_blocked()
+            assert len(tasks) == 1
+            await peer.send(TEXT, b"x")
+            await wait_all_tasks_blocked()
+
+
+async def test_the_reader_task_is_gone_while_nobody_receives_what_it_has_read(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scripted(kind="socket"), open_scripted(kind="socket") as (endpoint, peer):
+        with trio.move_on_after(1):
+            while True:
+                await peer.send(BINARY, bytes(2**14))
+        assert is_paused(endpoint)
+        assert not endpoint._life._scopes
+        with trio.move_on_after(1):
+            while True:
+                await endpoint.receive()
+        await takeover()
+        assert len(endpoint._life._scopes) == 1
+
+
 async def test_a_receiver_waits_for_the_reader_task_that_holds_the_role(
     autojump_clock: MockClock,
 ) -> None:

@@ -152,11 +152,11 @@ class Life:
             self.start_task(self.dispatcher.run, endpoint)
 
     def start_task(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
-        """Run a task until it returns, or the endpoint ends."""
-        assert self._nursery is not None
-        # Whoever starts it, such as the timer, may be a task of another endpoint.
-        start_soon: Callable[..., None] = self._nursery.start_soon
-        self._context.run(start_soon, self._run, task, args, name=task)
+        """Run a task until it returns, or the endpoint ends; not once it has ended."""
+        if self._nursery is not None:
+            # Whoever starts it, such as the timer, may be a task of another endpoint.
+            start_soon: Callable[..., None] = self._nursery.start_soon
+            self._context.run(start_soon, self._run, task, args, name=task)
 
     async def _run(
         self, task: Callable[..., Awaitable[None]], args: tuple[object, ...]
