@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import struct
 from collections.abc import Iterable
 from typing import Any, ClassVar, Final, NamedTuple, TypeGuard
 
@@ -376,15 +377,19 @@ class FrameParser:
         )
 
 
+_pack_16_bits: Final = struct.Struct("!BBH").pack
+_pack_64_bits: Final = struct.Struct("!BBQ").pack
+
+
 def encode_header(first_byte: int, length: int, masking_key: bytes = b"") -> bytes:
     """Build a frame's header with its length minimally encoded (section 5.2)."""
     mask_bit = MASKED if masking_key else 0
     if length < 126:
         head = bytes((first_byte, mask_bit | length))
     elif length < 0x10000:
-        head = bytes((first_byte, mask_bit | 126)) + length.to_bytes(2, "big")
+        head = _pack_16_bits(first_byte, mask_bit | 126, length)
     else:
-        head = bytes((first_byte, mask_bit | 127)) + length.to_bytes(8, "big")
+        head = _pack_64_bits(first_byte, mask_bit | 127, length)
     return head + masking_key
 
 

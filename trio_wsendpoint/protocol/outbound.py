@@ -131,7 +131,9 @@ class Outbound:
         elif self._masks or len(message) <= JOIN_LIMIT:
             first_byte = _BINARY
         else:
-            return False
+            self.sent.messages += 1
+            self._add(_BINARY, message)
+            return True
         try:
             frame = build_frame(first_byte, message, new_masking_key() if self._masks else b"")
         except UnicodeEncodeError:
