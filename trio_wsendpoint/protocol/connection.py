@@ -203,7 +203,7 @@ class Connection:
 
     @property
     def pending(self) -> bool:
-        """Whether `receive_data(b"")` would return more: a batch is bounded in bytes."""
+        """Whether `receive_data(b"")` would return more: a batch is bounded in size."""
         return self.inbound is not None and self.inbound.pending
 
     @property
