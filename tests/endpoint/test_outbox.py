@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest.mock import create_autospec
 
 import pytest
 import trio
@@ -10,6 +11,7 @@ from tests.endpoint.peer import STREAM_KINDS, Peer, StreamKind, open_scripted, s
 from tests.protocol.wire import BINARY, PING, PONG, TEXT
 from trio_wsendpoint.endpoint import ConnectionClosedError, Endpoint, open_endpoint
 from trio_wsendpoint.endpoint.outbox import HIGH_WATER, Outbox
+from trio_wsendpoint.endpoint.owner import Owner
 from trio_wsendpoint.endpoint.tls import transport_for
 from trio_wsendpoint.endpoint.transport import WRITE_SIZE
 from trio_wsendpoint.protocol import CloseFrame, Connection, Role
@@ -285,7 +287,7 @@ async def test_whoever_waits_is_woken_when_another_task_writes_it_all() -> None:
     ours, theirs = stream_pair("socket")
     connection = Connection(Role.SERVER)
     connection.open()
-    outbox = Outbox(connection.outbound, transport_for(ours), lambda: None, lambda: None)
+    outbox = Outbox(connection.outbound, transport_for(ours), create_autospec(Owner))
     outbox.gathering = True
     connection.send_message("x")
     outbox.flush_soon()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Awaitable, Callable
 
 import attrs
 import trio
 
 from ..protocol import Connection, State
 from .outbox import Outbox
+from .owner import Owner
 from .reader import Reader
 from .timer import Alarm, current_timer
 
@@ -40,8 +40,7 @@ class Heartbeat:
         connection: Sends the pings.
         reader: Knows whether we read.
         outbox: Knows whether the peer takes what we send.
-        start_task: Starts the heartbeat task, given its async function.
-        on_timeout: Called when the peer is given up on.
+        owner: Starts the heartbeat task, and is told when the peer is given up on.
 
     Attributes:
         count: Pings since the last sign of life.
@@ -55,13 +54,12 @@ class Heartbeat:
         "_delivered",
         "_interval",
         "_max_pings",
-        "_on_timeout",
         "_outbox",
         "_own",
         "_own_size",
+        "_owner",
         "_reader",
         "_received",
-        "_start_task",
         "_waiting",
         "count",
         "latency",
@@ -74,16 +72,14 @@ class Heartbeat:
         connection: Connection,
         reader: Reader,
         outbox: Outbox,
-        start_task: Callable[[Callable[[], Awaitable[None]]], None],
-        on_timeout: Callable[[str], None],
+        owner: Owner,
     ) -> None:
         self._interval = interval
         self._max_pings = max_pings
         self._connection = connection
         self._reader = reader
         self._outbox = outbox
-        self._start_task = start_task
-        self._on_timeout = on_timeout
+        self._owner = owner
         self._received = self._delivered = 0
         self._data_waited = False
         self._own_size = 0  # bytes of our pings since the outbox was last empty
@@ -100,7 +96,7 @@ class Heartbeat:
             self._alarm = current_timer().set(self._interval, self._beat)
 
     def _beat(self) -> None:
-        self._start_task(self.run)
+        self._owner.start_task(self.run)
 
     async def run(self) -> None:
         """The heartbeat task: checks once, and has itself started again."""
@@ -119,7 +115,7 @@ class Heartbeat:
         if self._saw_life():
             self.count = 0
         if self.count >= self._max_pings:
-            self._on_timeout(f"{self.count} pings went unanswered")
+            self._owner.on_silence(f"{self.count} pings went unanswered")
             return
         self.count += 1
         self._forget_oldest()

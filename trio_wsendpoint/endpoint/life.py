@@ -105,18 +105,9 @@ class Life:
         self._closed_by_us = False
         self._gave_up = False
         self._out_of_time = False
-        self.outbox = Outbox(
-            self.connection.outbound, self._transport, self._start_writer, self._on_broken
-        )
-        self.reader = Reader(
-            self.connection,
-            self._transport,
-            self.outbox,
-            self._start_reader,
-            self._on_news,
-            self._crash,
-        )
-        self.receiver = Receiver(self.connection, self.reader, self._on_news)
+        self.outbox = Outbox(self.connection.outbound, self._transport, self)
+        self.reader = Reader(self.connection, self._transport, self.outbox, self)
+        self.receiver = Receiver(self.connection, self.reader, self)
         self.dispatcher: ControlDispatcher | None = None
         if options.control_handlers:
             self.dispatcher = ControlDispatcher(
@@ -128,8 +119,7 @@ class Life:
             self.connection,
             self.reader,
             self.outbox,
-            self.start_task,
-            self._on_silence,
+            self,
         )
 
     # -- its tasks ------------------------------------------------------------------------
@@ -169,17 +159,12 @@ class Life:
             with scope:
                 await task(*args)
         except BaseException as error:
-            self._crash(error)
+            self.crash(error)
         finally:
             self._scopes.remove(scope)
 
-    def _start_writer(self) -> None:
-        self.start_task(self.outbox.run_writer)
-
-    def _start_reader(self) -> None:
-        self.start_task(self._run_reader)
-
-    async def _run_reader(self) -> None:
+    async def run_reader(self) -> None:
+        """The reader task: it reads while it is its turn, and at the end closes the stream."""
         over = True
         try:
             with trio.CancelScope() as self._reader_scope:
@@ -190,14 +175,14 @@ class Life:
                     with trio.move_on_after(self.options.close_timeout):
                         await finish_stream(self.connection, self._transport, self.outbox)
         except BaseException as error:
-            self._crash(error)
+            self.crash(error)
         self._reader_scope = None
         if not over:
             return
         try:
             await self._end()
         except BaseException as error:
-            self._crash(error)
+            self.crash(error)
         finally:
             self._finished = True
             if self._end_awaited is not None:
@@ -230,7 +215,7 @@ class Life:
 
     # -- what the parts report ------------------------------------------------------------
 
-    def _on_news(self) -> None:
+    def on_news(self) -> None:
         """The reader has brought more than messages."""
         connection = self.connection
         connection.has_news = False
@@ -249,7 +234,7 @@ class Life:
         self.reader.held_up = False
         self.reader.wake()
 
-    def _on_broken(self) -> None:
+    def on_broken(self) -> None:
         """Nothing can be written any more; what the peer sent before may still be read."""
         self.connection.send_eof()
         self._reader_deadline = self._timer.set(self.options.cancel_timeout, self._stop_reader)
@@ -262,13 +247,14 @@ class Life:
         else:
             self.reader.end()
 
-    def _on_silence(self, reason: str) -> None:
+    def on_silence(self, reason: str) -> None:
+        """The peer is given up on."""
         # Cancelled first: whoever receives must not be told of a mere end of the connection.
         self.scope.cancel()
         self.fail(CloseCode.PROTOCOL_ERROR, reason)
         self.fatal = self.fatal or describe_end(HeartbeatTimeout, self.connection, None)
 
-    def _crash(self, error: BaseException) -> None:
+    def crash(self, error: BaseException) -> None:
         """Code of the application's that we called has failed, or our own."""
         self.fatal = self.fatal or error
         self.scope.cancel()

@@ -11,12 +11,12 @@ consumed, in the next tick of the scheduler.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import trio
 
 from ..protocol import BUFFER_OVERHEAD, BytesLike, Outbound
+from .owner import Owner
 from .transport import STREAM_ERRORS, StreamTransport
 from .waiting import CHECKPOINT_EVERY, Bell
 
@@ -30,8 +30,7 @@ class Outbox:
     Args:
         outbound: Where the frames come from.
         transport: Where they go.
-        start_writer: Starts the writer task, given its async function.
-        on_broken: Called when the stream can no longer be written.
+        owner: Starts the writer task, and is told when the stream can no longer be written.
 
     Attributes:
         gathering: Whether frames should gather until the tick ends, rather than each be
@@ -46,9 +45,8 @@ class Outbox:
         "_blocked",
         "_buffers",
         "_left",
-        "_on_broken",
         "_outbound",
-        "_start_writer",
+        "_owner",
         "_transport",
         "_waiting",
         "_work",
@@ -64,13 +62,11 @@ class Outbox:
         self,
         outbound: Outbound,
         transport: StreamTransport,
-        start_writer: Callable[[], None],
-        on_broken: Callable[[], None],
+        owner: Owner,
     ) -> None:
         self._outbound = outbound
         self._transport = transport
-        self._start_writer = start_writer
-        self._on_broken = on_broken
+        self._owner = owner
         self._work: Bell | None = None  # there is one once the writer task is needed
         self._writer_awake = False
         # What was taken from the connection's queue and is not yet written.
@@ -189,7 +185,7 @@ class Outbox:
         self.full = False
         self._buffers.clear()
         self._left = 0
-        self._on_broken()
+        self._owner.on_broken()
         self._wake_waiting()
         if self._work is not None:
             self._work.ring()
@@ -214,7 +210,7 @@ class Outbox:
         self._writer_awake = True
         if self._work is None:
             self._work = Bell()
-            self._start_writer()
+            self._owner.start_task(self.run_writer)
         else:
             self._work.ring()
 

@@ -27,7 +27,7 @@ same. So:
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Final
 
 import trio
@@ -35,6 +35,7 @@ import trio
 from ..protocol import OPEN, BytesLike, Connection, Entry
 from .inbox import Inbox
 from .outbox import Outbox
+from .owner import Owner
 from .transport import STREAM_ERRORS, NonblockingTransport, StreamTransport
 from .watch import current_watch
 
@@ -59,9 +60,7 @@ class Reader:
         connection: Makes messages of bytes.
         transport: Where the bytes come from.
         outbox: Told when frames should gather.
-        start_task: Starts the reader task, which has to call `run`.
-        on_news: Called after a read that brought more than messages.
-        on_crash: Called with what a hook of the application raised.
+        owner: Starts the reader task, and is told what else a read has brought.
 
     Attributes:
         ended: Whether no more messages will come, and the look-ahead is all that is left.
@@ -81,10 +80,8 @@ class Reader:
         "_holder",
         "_inbound",
         "_nonblocking",
-        "_on_crash",
-        "_on_news",
+        "_owner",
         "_reading",
-        "_start_task",
         "_started",
         "_transport",
         "_unattended",
@@ -104,18 +101,14 @@ class Reader:
         connection: Connection,
         transport: StreamTransport,
         outbox: Outbox,
-        start_task: Callable[[], None],
-        on_news: Callable[[], None],
-        on_crash: Callable[[Exception], None],
+        owner: Owner,
     ) -> None:
         assert connection.inbound is not None
         self._connection = connection
         self._inbound = connection.inbound
         self._transport = transport
         self._nonblocking = transport if isinstance(transport, NonblockingTransport) else None
-        self._start_task = start_task
-        self._on_news = on_news
-        self._on_crash = on_crash
+        self._owner = owner
         self.inbox = Inbox(outbox, self.wake)
         self._holder = _NOBODY
         self._reading: trio.CancelScope | None = None
@@ -220,11 +213,11 @@ class Reader:
             try:
                 batch = connection.receive_data(data, filled)
             except Exception as error:  # from on_data_frame, which is the application's
-                self._on_crash(error)
+                self._owner.crash(error)
         if connection.has_news or self._transport.unsent:
             if connection.oversize:
                 self._decide_on_oversize(batch)
-            self._on_news()
+            self._owner.on_news()
         if self._draining:
             batch.clear()
         return batch
@@ -269,7 +262,7 @@ class Reader:
         """Start the reader task, if it is its turn."""
         if not self._started and self._is_turn_of_task:
             self._started = True
-            self._start_task()
+            self._owner.start_task(self._owner.run_reader)
 
     async def run(self) -> bool:
         """The reader task: reads as long as it is its turn.

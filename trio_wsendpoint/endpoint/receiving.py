@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import trio
 
 from ..protocol import CloseCode, Connection, Entry, Message, Piece, memory_of
 from .inbox import Inbox
+from .owner import Owner
 from .reader import Reader
 from .waiting import Turns
 
@@ -18,21 +17,19 @@ class Receiver:
     Args:
         connection: Is told what becomes of the message that is arriving.
         reader: Waits for more.
-        on_news: Called when a message was refused.
+        owner: Is told when a message was refused.
 
     Attributes:
         turns: Whose turn it is to receive; all methods but `next_message` are for its holder.
     """
 
-    __slots__ = ("_connection", "_inbox", "_on_news", "_pieces", "_reader", "turns")
+    __slots__ = ("_connection", "_inbox", "_owner", "_pieces", "_reader", "turns")
 
-    def __init__(
-        self, connection: Connection, reader: Reader, on_news: Callable[[], None]
-    ) -> None:
+    def __init__(self, connection: Connection, reader: Reader, owner: Owner) -> None:
         self._connection = connection
         self._reader = reader
         self._inbox: Inbox = reader.inbox
-        self._on_news = on_news
+        self._owner = owner
         # Of a message that is streamed, what was taken from a batch but not handed out.
         self._pieces: list[Piece] = []
         self.turns = Turns("receiving")
@@ -109,7 +106,7 @@ class Receiver:
             CloseCode.MESSAGE_TOO_BIG, f"a message of more than {limit} bytes"
         )
         self.drop()
-        self._on_news()
+        self._owner.on_news()
         self._reader.end()
 
     # -- as a stream ----------------------------------------------------------------------
