@@ -5,6 +5,7 @@ import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -38,45 +39,74 @@ class NurseryHost:
         self.scope.cancel()
 
 
-def note(calls: list[tuple[str, float]], name: str) -> Callable[[], None]:
-    return lambda: calls.append((name, trio.current_time()))
+class Calls(list[tuple[str, float]]):
+    """Which alarms were called, and when."""
+
+    def note(self, name: str) -> Callable[[], None]:
+        return lambda: self.append((name, trio.current_time()))
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+@pytest.fixture
+def clock() -> Timer:
+    return Timer()
+
+
+@pytest.fixture
+def first(clock: Timer, nursery: trio.Nursery) -> NurseryHost:
+    """The host that keeps the time."""
+    host = NurseryHost(nursery)
+    clock.join(host)
+    return host
+
+
+@pytest.fixture
+def second(clock: Timer, nursery: trio.Nursery, first: NurseryHost) -> NurseryHost:
+    """A host that keeps it when the first one has left."""
+    host = NurseryHost(nursery)
+    clock.join(host)
+    return host
 
 
 async def test_alarms_are_called_when_they_are_due(
-    nursery: trio.Nursery, autojump_clock: MockClock
+    clock: Timer,
+    calls: Calls,
+    first: NurseryHost,
+    autojump_clock: MockClock,
 ) -> None:
-    clock, calls = Timer(), list[tuple[str, float]]()
-    clock.join(NurseryHost(nursery))
-    clock.set(3, note(calls, "third"))
-    clock.set(1, note(calls, "first"))
-    clock.set(2, note(calls, "second"))
+    clock.set(3, calls.note("third"))
+    clock.set(1, calls.note("first"))
+    clock.set(2, calls.note("second"))
     await trio.sleep(5)
     assert calls == [("first", 1), ("second", 2), ("third", 3)]
-    nursery.cancel_scope.cancel()
 
 
 async def test_an_alarm_for_an_earlier_time_wakes_the_sleeping_timer(
-    nursery: trio.Nursery, autojump_clock: MockClock
+    clock: Timer,
+    calls: Calls,
+    first: NurseryHost,
+    autojump_clock: MockClock,
 ) -> None:
-    clock, calls = Timer(), list[tuple[str, float]]()
-    clock.join(NurseryHost(nursery))
-    clock.set(10, note(calls, "late"))
+    clock.set(10, calls.note("late"))
     await trio.sleep(1)
-    clock.set(1, note(calls, "early"))
+    clock.set(1, calls.note("early"))
     await trio.sleep(2)
     assert calls == [("early", 2)]
-    nursery.cancel_scope.cancel()
 
 
 async def test_an_alarm_set_by_another_one_is_called(
-    nursery: trio.Nursery, autojump_clock: MockClock
+    clock: Timer,
+    calls: Calls,
+    first: NurseryHost,
+    autojump_clock: MockClock,
 ) -> None:
-    clock, calls = Timer(), list[tuple[str, float]]()
-    clock.join(NurseryHost(nursery))
-    clock.set(1, lambda: void(clock.set(1, note(calls, "next"))))
+    clock.set(1, lambda: void(clock.set(1, calls.note("next"))))
     await trio.sleep(3)
     assert calls == [("next", 2)]
-    nursery.cancel_scope.cancel()
 
 
 def void(_: object) -> None:
@@ -84,55 +114,55 @@ def void(_: object) -> None:
 
 
 async def test_a_cancelled_alarm_is_not_called(
-    nursery: trio.Nursery, autojump_clock: MockClock
+    clock: Timer,
+    calls: Calls,
+    first: NurseryHost,
+    autojump_clock: MockClock,
 ) -> None:
-    clock, calls = Timer(), list[tuple[str, float]]()
-    clock.join(NurseryHost(nursery))
-    alarm = clock.set(1, note(calls, "cancelled"))
-    clock.set(2, note(calls, "kept"))
+    alarm = clock.set(1, calls.note("cancelled"))
+    clock.set(2, calls.note("kept"))
     clock.cancel(alarm)
     clock.cancel(alarm)
     await trio.sleep(3)
     assert calls == [("kept", 2)]
-    nursery.cancel_scope.cancel()
 
 
 async def test_cancelling_an_alarm_that_was_called_does_nothing(
-    nursery: trio.Nursery, autojump_clock: MockClock
+    clock: Timer,
+    calls: Calls,
+    first: NurseryHost,
+    autojump_clock: MockClock,
 ) -> None:
-    clock, calls = Timer(), list[tuple[str, float]]()
-    clock.join(NurseryHost(nursery))
-    alarm = clock.set(1, note(calls, "called"))
+    alarm = clock.set(1, calls.note("called"))
     await trio.sleep(2)
     clock.cancel(alarm)
-    clock.set(1, note(calls, "next"))
+    clock.set(1, calls.note("next"))
     await trio.sleep(2)
     assert calls == [("called", 1), ("next", 3)]
-    nursery.cancel_scope.cancel()
 
 
 async def test_cancelled_alarms_do_not_pile_up(
-    nursery: trio.Nursery, autojump_clock: MockClock
+    clock: Timer,
+    calls: Calls,
+    first: NurseryHost,
+    autojump_clock: MockClock,
 ) -> None:
-    clock, calls = Timer(), list[tuple[str, float]]()
-    clock.join(NurseryHost(nursery))
-    clock.set(20, note(calls, "kept"))
+    clock.set(20, calls.note("kept"))
     for _ in range(10 * timer._MAX_CANCELLED):
-        clock.cancel(clock.set(10, note(calls, "cancelled")))
+        clock.cancel(clock.set(10, calls.note("cancelled")))
         assert len(clock._alarms) <= timer._MAX_CANCELLED + 2
     await trio.sleep(30)
     assert calls == [("kept", 20)]
-    nursery.cancel_scope.cancel()
 
 
 async def test_when_its_host_leaves_another_one_keeps_the_time(
-    nursery: trio.Nursery, autojump_clock: MockClock
+    clock: Timer,
+    calls: Calls,
+    first: NurseryHost,
+    second: NurseryHost,
+    autojump_clock: MockClock,
 ) -> None:
-    clock, calls = Timer(), list[tuple[str, float]]()
-    first, second = NurseryHost(nursery), NurseryHost(nursery)
-    clock.join(first)
-    clock.join(second)
-    clock.set(2, note(calls, "kept"))
+    clock.set(2, calls.note("kept"))
     await trio.sleep(1)
     assert (first.tasks, second.tasks) == (1, 0)
     first.leave(clock)
@@ -140,51 +170,50 @@ async def test_when_its_host_leaves_another_one_keeps_the_time(
     assert (first.tasks, second.tasks) == (0, 1)
     await trio.sleep(2)
     assert calls == [("kept", 2)]
-    nursery.cancel_scope.cancel()
 
 
 async def test_a_host_may_leave_before_the_timers_task_has_begun(
-    nursery: trio.Nursery, autojump_clock: MockClock
+    clock: Timer,
+    calls: Calls,
+    first: NurseryHost,
+    second: NurseryHost,
+    autojump_clock: MockClock,
 ) -> None:
-    clock, calls = Timer(), list[tuple[str, float]]()
-    first, second = NurseryHost(nursery), NurseryHost(nursery)
-    clock.join(first)
-    clock.join(second)
-    clock.set(1, note(calls, "kept"))
+    clock.set(1, calls.note("kept"))
     first.leave(clock)
     await trio.sleep(2)
     assert (first.tasks, second.tasks) == (0, 1)
     assert calls == [("kept", 1)]
-    nursery.cancel_scope.cancel()
 
 
 async def test_a_host_that_does_not_keep_the_time_may_leave(
-    nursery: trio.Nursery, autojump_clock: MockClock
+    clock: Timer,
+    calls: Calls,
+    first: NurseryHost,
+    second: NurseryHost,
+    autojump_clock: MockClock,
 ) -> None:
-    clock, calls = Timer(), list[tuple[str, float]]()
-    first, second = NurseryHost(nursery), NurseryHost(nursery)
-    clock.join(first)
-    clock.join(second)
-    clock.set(1, note(calls, "kept"))
+    clock.set(1, calls.note("kept"))
     second.leave(clock)
     await trio.sleep(2)
     assert calls == [("kept", 1)]
     assert first.tasks == 1
-    nursery.cancel_scope.cancel()
 
 
-async def test_alarms_wait_for_a_host(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    clock, calls = Timer(), list[tuple[str, float]]()
-    first = NurseryHost(nursery)
-    clock.join(first)
-    clock.set(1, note(calls, "late"))
+async def test_alarms_wait_for_a_host(
+    clock: Timer,
+    calls: Calls,
+    first: NurseryHost,
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,
+) -> None:
+    clock.set(1, calls.note("late"))
     first.leave(clock)
     await trio.sleep(2)
     assert calls == []
     clock.join(NurseryHost(nursery))
     await wait_all_tasks_blocked()
     assert calls == [("late", 2)]
-    nursery.cancel_scope.cancel()
 
 
 async def test_an_endpoint_that_waits_for_a_message_has_no_task_but_the_timers(

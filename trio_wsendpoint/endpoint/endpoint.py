@@ -112,19 +112,28 @@ class Endpoint(trio.abc.Channel[str | bytes]):
                 `trio.BrokenResourceError`.
             trio.ClosedResourceError: the endpoint was closed on our side.
         """
+        return await self._receive(iterating=False)
+
+    async def _receive(self, iterating: bool = True) -> str | bytes:
         ready = self._ready
         if ready and self._receiving.holder is None:
             await trio.lowlevel.checkpoint_if_cancelled()
             message = ready.pop()
             if type(message) in PLAIN_TYPES:
-                if not ready and self._inbox.held:
+                if not ready:
                     self._inbox.release()
                 return message  # type: ignore[return-value]
             ready.append(message)
         entry = await self._receiver.next_message()
         if entry is None:
-            raise await self._life.end_of_receiving()
+            error = await self._life.end_of_receiving()
+            ends = iterating and not self._life.options.raise_on_close
+            if ends and isinstance(error, ConnectionClosedOK):
+                raise StopAsyncIteration
+            raise error
         return entry.payload if isinstance(entry, Message) else entry
+
+    __anext__ = _receive  # not a call of it, which each message would have to pay for
 
     async def receive_message(self) -> Message:
         """Wait for the next message, like `receive`, and get it with its frames."""
@@ -134,24 +143,6 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         if isinstance(entry, Message):
             return entry
         return Message(entry, TextFrame if isinstance(entry, str) else BinaryFrame)
-
-    async def __anext__(self) -> str | bytes:
-        ready = self._ready
-        if ready and self._receiving.holder is None:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            message = ready.pop()
-            if type(message) in PLAIN_TYPES:
-                if not ready and self._inbox.held:
-                    self._inbox.release()
-                return message  # type: ignore[return-value]
-            ready.append(message)
-        entry = await self._receiver.next_message()
-        if entry is None:
-            error = await self._life.end_of_receiving()
-            if isinstance(error, ConnectionClosedOK) and not self._life.options.raise_on_close:
-                raise StopAsyncIteration
-            raise error
-        return entry.payload if isinstance(entry, Message) else entry
 
     @asynccontextmanager
     async def open_receive_stream(self) -> AsyncIterator[ReceiveStream]:

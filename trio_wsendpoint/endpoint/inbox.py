@@ -35,7 +35,6 @@ class Inbox:
     Attributes:
         ready: What may be received at once, the next entry last; always the same list.
         awaited: Whether a receiver waits for the reader task's next batch.
-        held: Whether something hangs on the batch that is being consumed.
     """
 
     __slots__ = (
@@ -47,7 +46,6 @@ class Inbox:
         "_size",
         "_weight",
         "awaited",
-        "held",
         "ready",
     )
 
@@ -59,7 +57,7 @@ class Inbox:
             tuple[trio.MemorySendChannel[Batch], trio.MemoryReceiveChannel[Batch]] | None
         ) = None
         self.ready: list[Entry] = []
-        self.awaited = self.held = False
+        self.awaited = False
         # Of the batch that is being consumed: what follows `ready`, in the same order, and
         # what it counts for in `_size`, which is all that was weighed.
         self._rest: list[Entry] = []
@@ -83,14 +81,13 @@ class Inbox:
     def pop(self) -> Entry:
         """Take the next entry that is ready; there must be one."""
         entry = self.ready.pop()
-        if not self.ready and self.held:
+        if not self.ready:
             self.release()
         return entry
 
     def release(self) -> None:
-        """To be called when the last entry that was ready has been taken, if one is `held`."""
+        """To be called when the last entry that was ready has been taken."""
         if not self._rest:
-            self.held = False
             # The answer to the last message of a batch takes those before it along.
             self._outbox.gathering = False
             if self._weight:
@@ -117,11 +114,9 @@ class Inbox:
     def load(self, batch: list[Entry], weight: int = 0) -> None:
         """Have the next batch consumed, which has entries; the one before has been."""
         self._weight = weight
-        self.held = weight > 0
         if len(batch) == 1:
             self.ready.append(batch[0])
         else:
-            self.held = True
             batch.reverse()
             self._rest = batch
             self._outbox.gathering = True

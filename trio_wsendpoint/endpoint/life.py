@@ -51,7 +51,6 @@ class Life:
     __slots__ = (
         "_closed_by_us",
         "_context",
-        "_end_awaited",
         "_finished",
         "_gave_up",
         "_nursery",
@@ -97,8 +96,7 @@ class Life:
         self._nursery: trio.Nursery | None = None
         self._context = contextvars.copy_context()
         self._timer = current_timer()
-        self._finished = False
-        self._end_awaited: trio.Event | None = None
+        self._finished = trio.Event()
         self._reader_scope: trio.CancelScope | None = None
         self._reader_deadline: Alarm | None = None
         self._scopes: list[trio.CancelScope] = []
@@ -184,16 +182,7 @@ class Life:
         except BaseException as error:
             self.crash(error)
         finally:
-            self._finished = True
-            if self._end_awaited is not None:
-                self._end_awaited.set()
-
-    async def _wait_end(self) -> None:
-        if self._end_awaited is None:
-            self._end_awaited = trio.Event()
-            if self._finished:
-                self._end_awaited.set()
-        await self._end_awaited.wait()
+            self._finished.set()
 
     async def _end(self) -> None:
         """The reader task is over, and the connection with it: leave nothing waiting."""
@@ -274,7 +263,7 @@ class Life:
         self._begin_close(code, reason)
         try:
             with trio.move_on_after(self.options.close_timeout):
-                await self._wait_end()
+                await self._finished.wait()
         except BaseException:  # cancelled, or interrupted from the keyboard
             await self._wait_finished(self.options.cancel_timeout)
             raise
@@ -309,11 +298,11 @@ class Life:
         """Wait for the end for so long, then force it; not to be cancelled."""
         try:
             with trio.move_on_after(timeout, shield=True):
-                await self._wait_end()
+                await self._finished.wait()
         finally:
             self._stop_reader()
             with trio.CancelScope(shield=True):
-                await self._wait_end()
+                await self._finished.wait()
 
     # -- how it ended ---------------------------------------------------------------------
 

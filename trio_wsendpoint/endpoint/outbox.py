@@ -50,7 +50,6 @@ class Outbox:
         "_transport",
         "_waiting",
         "_work",
-        "_writer_awake",
         "broken",
         "full",
         "gathering",
@@ -68,7 +67,6 @@ class Outbox:
         self._transport = transport
         self._owner = owner
         self._work: Bell | None = None  # there is one once the writer task is needed
-        self._writer_awake = False
         # What was taken from the connection's queue and is not yet written.
         self._buffers: list[BytesLike] = []
         self._left = 0
@@ -106,7 +104,7 @@ class Outbox:
         """Write what the connection has queued; while a batch is consumed, in this tick."""
         if not self.gathering or self._blocked or self._outbound.size > HIGH_WATER:
             self.flush()
-        elif self._outbound.size and not self._writer_awake:
+        elif self._outbound.size:
             self._wake_writer()
 
     def flush(self) -> None:
@@ -207,7 +205,6 @@ class Outbox:
         self.yield_at = self._outbound.sent.messages + CHECKPOINT_EVERY
 
     def _wake_writer(self) -> None:
-        self._writer_awake = True
         if self._work is None:
             self._work = Bell()
             self._owner.start_task(self.run_writer)
@@ -223,7 +220,7 @@ class Outbox:
             elif self.size:
                 await self._write_when_possible()
             else:
-                self._blocked = self._writer_awake = False
+                self._blocked = False
                 await self._work.wait()
 
     async def _write_when_possible(self) -> None:

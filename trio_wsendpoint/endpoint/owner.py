@@ -5,15 +5,13 @@ One object that all of them know costs an endpoint less than a function of it fo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from .timer import Host
 
-class Owner(Protocol):
+
+class Owner(Host, Protocol):
     """Starts the tasks of the parts, and is told what concerns them all."""
-
-    def start_task(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
-        """Run a task until it returns, or the endpoint ends."""
 
     async def run_reader(self) -> None:
         """The reader task: `Reader.run`, and what follows when it is over."""

@@ -113,7 +113,7 @@ class Reader:
         self._holder = _NOBODY
         self._reading: trio.CancelScope | None = None
         self._watch = current_watch()
-        self._unattended = not transport.nonblocking
+        self._unattended = self._nonblocking is None
         self._draining = False
         self._started = False
         self.watched = False
@@ -145,18 +145,13 @@ class Reader:
         self._holder = _RECEIVER
         self._unattended = False
         self.reads += 1
-        inbound = self._inbound
         try:
-            if inbound.at_rest:
-                await transport.wait_readable()
-                data = transport.read_nowait()
-                batch = self._take_in(data or None) if data is not None else []
-            elif inbound.pending:
+            if self._inbound.pending:
                 await trio.lowlevel.checkpoint()
                 batch = self._take_in(b"")
             else:
                 await transport.wait_readable()
-                batch = self._read_on(transport)
+                batch = self._read_nowait(transport)
         except STREAM_ERRORS as error:
             if self.ended:
                 return  # it was `end` that woke us
@@ -164,16 +159,14 @@ class Reader:
             batch = self._take_in(None)
         finally:
             self._holder = _NOBODY
-            if not self.watched:
-                self._have_watched()
+            self._have_watched()
             if self.urgent:
                 self.wake()
         if batch:
             self.inbox.load(batch)
-        if self._connection.peer_state is not OPEN:
-            self.end()
+        self._end_if_over()
 
-    def _read_on(self, transport: NonblockingTransport) -> list[Entry]:
+    def _read_nowait(self, transport: NonblockingTransport) -> list[Entry]:
         """Read, straight into its place what belongs to a large frame."""
         room = self._inbound.room
         if room is None:
@@ -188,7 +181,7 @@ class Reader:
 
     def _have_watched(self) -> None:
         """Somebody has to read on: watch whether it is the application."""
-        if not self.ended:
+        if not (self.watched or self.ended):
             self._watch.add(self)
 
     def take_over(self) -> None:
@@ -241,12 +234,11 @@ class Reader:
     def _hand_over(self, batch: list[Entry]) -> None:
         if not batch:
             return
-        if self.inbox.awaited and self._transport.nonblocking:
+        if self.inbox.awaited and self._nonblocking:
             # Whoever gets it may read the next one for itself.
             self._unattended = False
             self.reads += 1
-            if not self.watched:
-                self._have_watched()
+            self._have_watched()
         self.wants_whole = False  # and may want to stream it
         self.inbox.put(batch)
 
@@ -254,8 +246,8 @@ class Reader:
 
     def start(self) -> None:
         """Begin: the stream is open."""
-        if self._transport.nonblocking:
-            self._watch.add(self)
+        if self._nonblocking:
+            self._have_watched()
         self.wake()
 
     def wake(self) -> None:
@@ -333,6 +325,6 @@ class Reader:
         self.inbox.close()
         if self._reading is not None:
             self._reading.cancel()
-        if self._holder is _RECEIVER and isinstance(self._transport, NonblockingTransport):
-            self._transport.interrupt()
+        if self._holder is _RECEIVER and self._nonblocking:
+            self._nonblocking.interrupt()
         self.wake()

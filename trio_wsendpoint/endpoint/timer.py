@@ -10,19 +10,21 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import trio
+
+T = TypeVar("T")
 
 _MAX_CANCELLED: Final = 1000
 """Alarms that may lie cancelled, if they are more than half of all."""
 
 
 class Host(Protocol):
-    """An endpoint that can run the timer's task."""
+    """An endpoint that can run a task, such as the timer's."""
 
     def start_task(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
-        """Run it until the endpoint ends."""
+        """Run a task until it returns, or the endpoint ends."""
 
 
 class Alarm:
@@ -112,14 +114,19 @@ class Timer:
                 callback()
 
 
-_timer: trio.lowlevel.RunVar[Timer] = trio.lowlevel.RunVar("trio_wsendpoint timer")
+def once_per_run(name: str, make: Callable[[], T]) -> Callable[[], T]:
+    """A function that returns what this Trio run has of something, made when first needed."""
+    var: trio.lowlevel.RunVar[T] = trio.lowlevel.RunVar(name)
+
+    def current() -> T:
+        try:
+            return var.get()
+        except LookupError:
+            value = make()
+            var.set(value)
+            return value
+
+    return current
 
 
-def current_timer() -> Timer:
-    """The timer of this Trio run."""
-    try:
-        return _timer.get()
-    except LookupError:
-        timer = Timer()
-        _timer.set(timer)
-        return timer
+current_timer = once_per_run("trio_wsendpoint timer", Timer)

@@ -49,7 +49,6 @@ class StreamTransport:
     """Any Trio stream: only its reader task reads it, and only the writer task writes."""
 
     __slots__ = ("stream",)
-    nonblocking = False
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
@@ -107,7 +106,6 @@ class NonblockingTransport(StreamTransport):
     """A stream that any task may read or write without blocking, and wait for apart."""
 
     __slots__ = ("_socket",)
-    nonblocking = True
 
     def __init__(self, stream: trio.abc.Stream, socket_stream: trio.SocketStream) -> None:
         super().__init__(stream)
@@ -250,10 +248,8 @@ class SocketTransport(NonblockingTransport):
     def read_nowait(self) -> BytesLike | None:
         """Read what is there."""
         scratch = _scratch.buffer
-        try:
-            return scratch[: os.readv(self._socket.fileno(), (scratch,))]
-        except (BlockingIOError, InterruptedError):
-            return None
+        size = read_socket(self._socket, (scratch,))
+        return None if size is None else scratch[:size]
 
     def read_into_nowait(self, room: memoryview) -> tuple[int, BytesLike] | None:
         """Read what is there, the first of it straight into its place."""

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-import trio
-
-from .timer import current_timer
+from .timer import current_timer, once_per_run
 
 TAKEOVER_DELAY: Final = 0.02
 """Seconds after which a connection that nobody reads is taken over by its reader task."""
@@ -75,14 +73,4 @@ class Watch:
             self._timer.set(_TICK, self._look)
 
 
-_watch: trio.lowlevel.RunVar[Watch] = trio.lowlevel.RunVar("trio_wsendpoint watch")
-
-
-def current_watch() -> Watch:
-    """The watch of this Trio run."""
-    try:
-        return _watch.get()
-    except LookupError:
-        watch = Watch()
-        _watch.set(watch)
-        return watch
+current_watch = once_per_run("trio_wsendpoint watch", Watch)

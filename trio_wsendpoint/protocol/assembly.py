@@ -9,14 +9,15 @@ from typing import Final
 from .close import CloseCode
 from .errors import ProtocolError
 from .frames import (
-    OPCODE_BITS,
     RSV_BITS,
+    WHOLE_TEXT,
     BinaryFrame,
     Frame,
     FrameHeader,
     FrameParser,
     Opcode,
     TextFrame,
+    encode_header,
 )
 from .messages import Entry, MessageBuilder, Piece, Utf8Decoder, received_message
 
@@ -25,8 +26,6 @@ WIRE_ALLOWANCE: Final = 1024
 """An encoded message may be twice `max_message_size` and this many bytes more, and so may the
 headers of its frames. No encoding worth its name needs as much, and neither a message that
 decodes to nothing nor one of empty frames must go on for ever."""
-
-_TEXT: Final = int(Opcode.TEXT)
 
 
 class Delivery(enum.Enum):
@@ -179,14 +178,15 @@ class Assembler:
         """
         if len(payload) > self._limit:
             return False
-        is_text = first_byte & OPCODE_BITS == _TEXT
+        is_text = first_byte & ~RSV_BITS == WHOLE_TEXT
         try:
             content = payload.decode() if is_text else payload
         except UnicodeDecodeError:
             return False
         if first_byte & RSV_BITS or wire != payload:
             kind = TextFrame if is_text else BinaryFrame
-            batch.append(received_message(kind, content, first_byte, wire, self._parser))
+            headers = encode_header(first_byte, len(wire))
+            batch.append(received_message(kind, content, headers, wire, self._parser))
         else:
             batch.append(content)  # its one frame can be told from it
         return True

@@ -185,9 +185,7 @@ class Connection:
                 self._fail(error)
             if inbound.assembler.oversize:
                 self.has_news = True
-            if batch:
-                pieces = type(batch[0]) is Piece
-                received.messages += count_messages(batch) if pieces else len(batch)
+            received.messages += count_messages(batch)
         elif self.peer_state is State.CONNECTING:
             next_state(self.peer_state, Event.FRAME)
         return batch

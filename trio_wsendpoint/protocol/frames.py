@@ -39,6 +39,11 @@ class Opcode(enum.IntEnum):
     PONG = 0xA
 
 
+WHOLE_TEXT: Final = FIN | Opcode.TEXT
+WHOLE_BINARY: Final = FIN | Opcode.BINARY
+"""The first byte of the only frame of a message, but for the reserved bits."""
+
+
 def to_bytes(payload: BytesLike, argument: str = "payload") -> bytes:
     """Copy what may change while it waits.
 
@@ -440,12 +445,10 @@ def cut_messages(
     """
     available = len(buffer)
     mask_size = 4 if masked else 0
-    text = FIN | Opcode.TEXT
-    binary = FIN | Opcode.BINARY
     while offset + 2 <= available and len(out) < max_count:
         first = buffer[offset]
         length = buffer[offset + 1] ^ (MASKED if masked else 0)
-        if (first != text and first != binary) or length > 127:
+        if (first != WHOLE_TEXT and first != WHOLE_BINARY) or length > 127:
             break
         start = offset + 2
         if length > 125:
@@ -461,7 +464,7 @@ def cut_messages(
         payload = buffer[start:end]
         if masked:
             payload = apply_mask(payload, bytes(buffer[start - 4 : start]))
-        if first == binary:
+        if first == WHOLE_BINARY:
             out.append(bytes(payload))
         else:
             try:

@@ -23,12 +23,13 @@ from .frames import (
     FIN,
     OPCODE_BITS,
     RSV_BITS,
+    WHOLE_BINARY,
+    WHOLE_TEXT,
     ContinuationFrame,
     ControlFrame,
     DataFrame,
     Frame,
     FrameHeader,
-    Opcode,
 )
 from .gathering import MIN_GATHERED, Gathering
 from .masking import BytesLike, rotate_key
@@ -46,9 +47,6 @@ MAX_BATCH: Final = 2**12
 ENTRY_SIZE: Final = 2**8
 """Bytes that a frame not cut with many others counts for besides: about what an empty message
 takes that keeps its frames. On the wire it may have two."""
-
-_WHOLE: Final = (FIN | Opcode.TEXT, FIN | Opcode.BINARY)
-"""The first byte of a whole message's frame, but for the reserved bits."""
 
 
 class Inbound:
@@ -271,7 +269,7 @@ class Inbound:
 
         Text is not gathered: it is refused at its first bad byte, however large its frame.
         """
-        if self._buffer[self._offset] != FIN | Opcode.BINARY:
+        if self._buffer[self._offset] != WHOLE_BINARY:
             return False
         header = self._options.parser.read_header(
             self._buffer, self._offset, masked=self._masked
@@ -293,7 +291,10 @@ class Inbound:
             How many bytes were decoded; None if there is no whole frame of a message.
         """
         buffer, offset = self._buffer, self._offset
-        if offset >= len(buffer) or buffer[offset] & ~RSV_BITS not in _WHOLE:
+        if offset >= len(buffer) or buffer[offset] & ~RSV_BITS not in (
+            WHOLE_TEXT,
+            WHOLE_BINARY,
+        ):
             return None
         header = self._options.parser.read_header(
             buffer, offset, masked=self._masked, rsv=self._rsv

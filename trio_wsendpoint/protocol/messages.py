@@ -38,23 +38,17 @@ _NOT_MESSAGES = (ContinuationFrame, PingFrame, PongFrame, CloseFrame)
 
 @attrs.define(eq=False)  # not frozen, as that would make it three times as slow to make
 class _Wire:
-    """A received message's frames in compact form: headers and payload, each in one piece.
+    """A received message's frames in compact form: headers and payload, each in one piece."""
 
-    The header of a single frame is made when it is asked for, of its first byte.
-    """
-
-    headers: bytes | int
+    headers: bytes
     payload: bytes
     parser: FrameParser
 
     def frames(self) -> tuple[Frame, ...]:
-        headers = self.headers
-        if isinstance(headers, int):
-            headers = encode_header(headers, len(self.payload))
         frames = []
         at = start = 0
-        while at < len(headers):
-            header = self.parser.read_header(headers, at, rsv=RSV_BITS)
+        while at < len(self.headers):
+            header = self.parser.read_header(self.headers, at, rsv=RSV_BITS)
             assert header is not None
             end = start + header.length
             frames.append(self.parser.build(header, self.payload[start:end]))
@@ -124,7 +118,7 @@ def create_message(kind: MessageKind, payload: str | BytesLike) -> Message:
 def received_message(
     frame_type: type[Frame],
     payload: str | bytes,
-    headers: bytes | int,
+    headers: bytes,
     wire: bytes,
     parser: FrameParser,
 ) -> Message:
@@ -133,7 +127,7 @@ def received_message(
     Args:
         frame_type: The kind of the first frame.
         payload: The message's, decoded.
-        headers: Those of all frames, unmasked, in one piece; of one frame its first byte.
+        headers: Those of all frames, unmasked, in one piece.
         wire: The payloads of all frames, encoded, in one piece.
         parser: Knows the kinds of frames.
     """

@@ -14,7 +14,16 @@ from typing import Final, TypeAlias
 
 from .errors import LocalProtocolError
 from .extensions import Codec
-from .frames import FIN, ContinuationFrame, ControlFrame, Frame, Opcode, encode_header
+from .frames import (
+    FIN,
+    WHOLE_BINARY,
+    WHOLE_TEXT,
+    ContinuationFrame,
+    ControlFrame,
+    Frame,
+    Opcode,
+    encode_header,
+)
 from .masking import BytesLike, new_masking_key
 from .speedups import build_frame
 
@@ -26,9 +35,6 @@ MAX_PONGS: Final = 16
 
 BUFFER_OVERHEAD: Final = sys.getsizeof(b"") + 8
 """Bytes of memory that a buffer takes besides what is in it, its place in a list included."""
-
-_TEXT: Final = FIN | Opcode.TEXT
-_BINARY: Final = FIN | Opcode.BINARY
 
 Trace: TypeAlias = Callable[[int, BytesLike, int], None]
 """Called with each frame that crosses: its first byte, its payload or the beginning of it,
@@ -126,24 +132,11 @@ class Outbound:
         """
         if self._codecs or self.fragment_type is not None or self.trace is not None:
             return False
-        if isinstance(message, str):
-            first_byte = _TEXT
-        elif self._masks or len(message) <= JOIN_LIMIT:
-            first_byte = _BINARY
-        else:
-            self.sent.messages += 1
-            self._add(_BINARY, message)
-            return True
         try:
-            frame = build_frame(first_byte, message, new_masking_key() if self._masks else b"")
+            self._add(WHOLE_TEXT if isinstance(message, str) else WHOLE_BINARY, message)
         except UnicodeEncodeError:
             return False
-        size = len(frame)
-        self._queue.append(frame)
-        self.size += size
-        sent = self.sent
-        sent.size += size
-        sent.messages += 1
+        self.sent.messages += 1
         return True
 
     def add_message(self, frame_type: type[Frame], payload: BytesLike, compress: bool) -> None:
@@ -197,11 +190,12 @@ class Outbound:
             frame = codec.encode(frame, compress=compress)
         self._add(frame.first_byte, frame.payload)
 
-    def _add(self, first_byte: int, payload: BytesLike) -> None:
+    def _add(self, first_byte: int, payload: str | BytesLike) -> None:
         size = len(payload)
         if self.trace is not None:
+            assert not isinstance(payload, str)
             self.trace(first_byte, payload, size)
-        if self._masks or size <= JOIN_LIMIT:
+        if self._masks or size <= JOIN_LIMIT or isinstance(payload, str):
             frame = build_frame(first_byte, payload, new_masking_key() if self._masks else b"")
             size = len(frame)
             self._queue.append(frame)
