@@ -14,7 +14,6 @@ from .endpoint import (
     SendStream,
     Statistics,
     Traffic,
-    accept,
     open_endpoint,
 )
 from .protocol import (
@@ -41,7 +40,7 @@ from .protocol import (
     TextFrame,
     create_message,
 )
-from .server import serve, serve_listeners
+from .server import accept, serve, serve_listeners
 
 __all__ = [
     "BinaryFrame",

@@ -39,19 +39,20 @@ from trio_wsendpoint import (
     Endpoint,
     ReceiveStream,
     SendStream,
-    accept,
     connect,
     open_endpoint,
     serve,
     serve_listeners,
 )
-from trio_wsendpoint.endpoint.tls import TLSStream, start_tls
+from trio_wsendpoint.endpoint.stream_setup import start_tls
+from trio_wsendpoint.endpoint.tls import TLSStream
 from trio_wsendpoint.endpoint.watch import TAKEOVER_DELAY
 from trio_wsendpoint.protocol import (
     DataFrame,
     Role,
     TextFrame,
 )
+from trio_wsendpoint.server import accept
 
 PAGE = Path(__file__).parents[2] / "docs" / "cancellation.md"
 TEXT: Final = "the message"

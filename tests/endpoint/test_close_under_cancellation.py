@@ -31,12 +31,12 @@ from trio_wsendpoint import (
     Endpoint,
     HeartbeatTimeout,
     Role,
-    accept,
     connect,
     open_endpoint,
     serve_listeners,
 )
 from trio_wsendpoint.protocol import ClientHandshake, encode_request
+from trio_wsendpoint.server import accept
 from trio_wsendpoint.testing import StallStream
 
 PAGE = Path(__file__).parents[2] / "docs" / "cancellation.md"

@@ -25,7 +25,6 @@ from trio_wsendpoint.endpoint import (
     ConnectionClosedOK,
     HandshakeTimeout,
     HeartbeatTimeout,
-    accept,
     open_endpoint,
 )
 from trio_wsendpoint.protocol import (
@@ -37,6 +36,7 @@ from trio_wsendpoint.protocol import (
     encode_request,
     encode_response,
 )
+from trio_wsendpoint.server import accept
 from trio_wsendpoint.testing import CutStream, SplitStream, StallStream, WrappedStream
 
 both_roles = pytest.mark.parametrize("role", Role)

@@ -12,7 +12,7 @@ from tests.protocol.wire import BINARY, PING, PONG, TEXT
 from trio_wsendpoint.endpoint import ConnectionClosedError, Endpoint, open_endpoint
 from trio_wsendpoint.endpoint.outbox import HIGH_WATER, Outbox
 from trio_wsendpoint.endpoint.owner import Owner
-from trio_wsendpoint.endpoint.tls import transport_for
+from trio_wsendpoint.endpoint.stream_setup import transport_for
 from trio_wsendpoint.endpoint.transport import WRITE_SIZE
 from trio_wsendpoint.protocol import CloseFrame, Connection, Role
 from trio_wsendpoint.testing import StallStream, WrappedStream

@@ -22,13 +22,13 @@ from trio_wsendpoint.endpoint import (
     ConnectionClosedOK,
     open_endpoint,
     start_tls,
+    transport_for,
 )
 from trio_wsendpoint.endpoint.tls import (
     MAX_CIPHERTEXT,
     TLSStream,
     TLSTransport,
     _pieces,
-    transport_for,
 )
 from trio_wsendpoint.endpoint.transport import READ_SIZE
 from trio_wsendpoint.protocol import HandshakeError, Role

@@ -11,7 +11,7 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from tests.endpoint.peer import stream_pair
 from trio_wsendpoint.endpoint import transport as transport_module
-from trio_wsendpoint.endpoint.tls import transport_for
+from trio_wsendpoint.endpoint.stream_setup import transport_for
 from trio_wsendpoint.endpoint.transport import (
     LARGE_WRITE,
     MAX_UNSENT,

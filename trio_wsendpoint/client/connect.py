@@ -18,10 +18,10 @@ from ..endpoint import (
     HandshakeTimeout,
     check_ssl_context,
     parse_keywords,
-    request_endpoint,
     start_tls,
 )
 from ..protocol import Agreement, ClientHandshake, Role
+from .handshake import request_endpoint
 from .uri import Uri, parse_uri
 
 

@@ -8,24 +8,29 @@ from .errors import (
     HandshakeTimeout,
     HeartbeatTimeout,
 )
-from .life import socket_addresses
-from .opening import (
-    Acceptor,
+from .opening import open_endpoint
+from .options import (
+    EndpointKeywords,
+    EndpointOptions,
     HandshakeKeywords,
     HandshakeOptions,
-    accept,
-    check_ssl_context,
-    open_endpoint,
     parse_keywords,
-    request_endpoint,
 )
-from .options import EndpointKeywords, EndpointOptions
 from .scope import EndpointScope
+from .stream_setup import (
+    check_ssl_context,
+    receive_at_once,
+    send_at_once,
+    socket_addresses,
+    start_tls,
+    transport_for,
+)
 from .streams import ReceiveStream, SendStream
-from .tls import start_tls
+from .transport import READ_SIZE, STREAM_ERRORS
 
 __all__ = [
-    "Acceptor",
+    "READ_SIZE",
+    "STREAM_ERRORS",
     "ConnectionClosed",
     "ConnectionClosedError",
     "ConnectionClosedOK",
@@ -41,11 +46,12 @@ __all__ = [
     "SendStream",
     "Statistics",
     "Traffic",
-    "accept",
     "check_ssl_context",
     "open_endpoint",
     "parse_keywords",
-    "request_endpoint",
+    "receive_at_once",
+    "send_at_once",
     "socket_addresses",
     "start_tls",
+    "transport_for",
 ]

@@ -27,8 +27,8 @@ from .options import EndpointOptions
 from .outbox import Outbox
 from .reader import Reader
 from .receiving import Receiver
+from .stream_setup import socket_addresses, transport_for
 from .timer import Alarm, current_timer
-from .tls import TLSStream, transport_for
 from .transport import STREAM_ERRORS
 
 
@@ -356,15 +356,3 @@ def _code_for(error: BaseException | None) -> CloseCode:
         return CloseCode.NORMAL_CLOSURE
     cancelled = trio.current_effective_deadline() == -math.inf
     return CloseCode.GOING_AWAY if cancelled else CloseCode.INTERNAL_ERROR
-
-
-def socket_addresses(stream: trio.abc.Stream) -> tuple[Any, Any]:
-    """The addresses of the socket below a stream, as far as there is one."""
-    while isinstance(stream, trio.SSLStream | TLSStream):
-        stream = stream.transport_stream
-    if not isinstance(stream, trio.SocketStream):
-        return None, None
-    try:
-        return stream.socket.getsockname(), stream.socket.getpeername()
-    except OSError:
-        return None, None

@@ -14,6 +14,7 @@ from ..protocol import (
     ControlFrame,
     Extension,
     FrameParser,
+    HeadersLike,
     InboundOptions,
     OnDataFrame,
     Role,
@@ -155,6 +156,42 @@ class EndpointOptions:
             answer, codec = accepted
             codecs.append(codec if role is Role.SERVER else extension.confirm(answer))
         return tuple(codecs)
+
+
+class HandshakeKeywords(EndpointKeywords, total=False):
+    """What `accept`, `connect` and `serve` take besides; see `HandshakeOptions`."""
+
+    handshake_timeout: float
+    subprotocols: Iterable[str]
+    headers: HeadersLike
+
+
+@attrs.frozen(kw_only=True)
+class HandshakeOptions:
+    """The options of an opening handshake.
+
+    Attributes:
+        handshake_timeout: Seconds that it may take, dialling and TLS included.
+        subprotocols: Those that the application speaks; a client's most wanted first.
+        headers: Headers of the application's own.
+    """
+
+    handshake_timeout: float = attrs.field(default=10.0, validator=check_seconds)
+    subprotocols: Iterable[str] = ()
+    headers: HeadersLike = ()
+
+
+def parse_keywords(
+    keywords: Mapping[str, Any], caller: str = "accept"
+) -> tuple[EndpointOptions, HandshakeOptions]:
+    """Check the keyword arguments of `accept`, `connect` or `serve`, whichever calls.
+
+    Raises:
+        TypeError, ValueError: one is wrong; the message names it.
+    """
+    check_keywords(caller, keywords, HandshakeKeywords.__annotations__)
+    endpoint, handshake = split_keywords(keywords)
+    return EndpointOptions(**endpoint), HandshakeOptions(**handshake)
 
 
 _NAMES = frozenset(EndpointKeywords.__annotations__)

@@ -9,20 +9,17 @@ socket only if that did not go.
 from __future__ import annotations
 
 import contextlib
-import os
 import ssl
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, TypeGuard, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 
-from ..protocol import BytesLike, HandshakeError
+from ..protocol import BytesLike
 from .transport import (
     READ_SIZE,
     NonblockingTransport,
-    SocketTransport,
-    StreamTransport,
     read_socket,
     write_socket,
 )
@@ -401,48 +398,3 @@ class TLSTransport(NonblockingTransport):
             # The keys are being renegotiated, which somebody who reads will bring to an end.
             await trio.sleep(_RENEGOTIATION_DELAY)
         return count
-
-
-async def start_tls(
-    stream: trio.abc.Stream, context: ssl.SSLContext, server_hostname: str | None = None
-) -> trio.abc.Stream:
-    """Begin TLS on a stream: our own on a plain socket, Trio's on any other.
-
-    Args:
-        stream: What TLS is to run on.
-        context: How to do TLS.
-        server_hostname: The name that the server's certificate must have; None on a server.
-
-    Raises:
-        HandshakeError: the TLS handshake failed, such as for a certificate that is not valid.
-    """
-    tls: TLSStream | trio.SSLStream[trio.abc.Stream]
-    if _is_plain_socket(stream):
-        tls = TLSStream(stream, context, server_hostname)
-    else:
-        tls = trio.SSLStream(
-            stream,
-            context,
-            server_hostname=server_hostname,
-            server_side=server_hostname is None,
-        )
-    try:
-        await tls.do_handshake()
-    except trio.BrokenResourceError as error:
-        reason = error.__cause__ or error
-        raise HandshakeError(f"the TLS handshake failed: {reason}") from error
-    return tls
-
-
-def _is_plain_socket(stream: trio.abc.Stream) -> TypeGuard[trio.SocketStream]:
-    # A subclass may have changed how it reads and writes, so the exact class it must be.
-    return type(stream) is trio.SocketStream and hasattr(os, "readv")
-
-
-def transport_for(stream: trio.abc.Stream) -> StreamTransport:
-    """The best way to drive a stream."""
-    if _is_plain_socket(stream):
-        return SocketTransport(stream)
-    if type(stream) is TLSStream:
-        return TLSTransport(stream)
-    return StreamTransport(stream)

@@ -10,7 +10,6 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, Unpack
 import trio
 
 from ..endpoint import (
-    Acceptor,
     ConnectionClosed,
     Endpoint,
     EndpointScope,
@@ -18,6 +17,7 @@ from ..endpoint import (
     socket_addresses,
 )
 from ..protocol import HandshakeError
+from .accept import Acceptor
 
 logger = logging.getLogger("trio_wsendpoint.server")
 

@@ -9,15 +9,13 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.endpoint.peer import STREAM_KINDS, Peer, StreamKind, stream_pair
 from tests.protocol.wire import PING, PONG, TEXT
+from trio_wsendpoint.client.handshake import request_endpoint
 from trio_wsendpoint.endpoint import (
     EndpointScope,
     HandshakeTimeout,
-    accept,
     check_ssl_context,
     open_endpoint,
-    request_endpoint,
 )
-from trio_wsendpoint.endpoint.opening import LINGER, Acceptor
 from trio_wsendpoint.endpoint.options import EndpointOptions
 from trio_wsendpoint.protocol import (
     ClientHandshake,
@@ -26,6 +24,8 @@ from trio_wsendpoint.protocol import (
     PermessageDeflate,
     Role,
 )
+from trio_wsendpoint.server import accept
+from trio_wsendpoint.server.accept import LINGER, Acceptor
 from trio_wsendpoint.testing import CutStream, SplitStream, WrappedStream
 
 on_both_streams = pytest.mark.parametrize("kind", STREAM_KINDS)

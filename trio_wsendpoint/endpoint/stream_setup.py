@@ -1,0 +1,116 @@
+"""A stream before it has an endpoint: TLS on it, its first bytes, and the way to drive it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+from typing import Any, Final, TypeGuard
+
+import trio
+
+from ..protocol import BytesLike, HandshakeError, Role
+from .tls import TLSStream, TLSTransport
+from .transport import SocketTransport, StreamTransport
+
+# The kind of TLS context that cannot play a role, and the purpose of those that can.
+_OTHER_ROLE: Final = {
+    Role.CLIENT: (ssl.PROTOCOL_TLS_SERVER, ssl.Purpose.SERVER_AUTH.name),
+    Role.SERVER: (ssl.PROTOCOL_TLS_CLIENT, ssl.Purpose.CLIENT_AUTH.name),
+}
+
+
+def check_ssl_context(ssl_context: ssl.SSLContext | None, role: Role) -> None:
+    """Refuse an `ssl_context` that is none, or that can only play the other role.
+
+    Raises:
+        TypeError: `ssl_context` is neither an `ssl.SSLContext` nor None.
+        ValueError: it is one for the other role.
+    """
+    if not isinstance(ssl_context, ssl.SSLContext | None):
+        raise TypeError(
+            f"ssl_context must be an ssl.SSLContext, not {type(ssl_context).__name__}"
+        )
+    # Else each connection would fail, and on a server as quietly as a port scanner's.
+    protocol, purpose = _OTHER_ROLE[role]
+    if ssl_context is not None and ssl_context.protocol == protocol:
+        raise ValueError(
+            f"ssl_context must be one for a {role.value}, such as"
+            f" ssl.create_default_context(ssl.Purpose.{purpose}) makes"
+        )
+
+
+async def start_tls(
+    stream: trio.abc.Stream, context: ssl.SSLContext, server_hostname: str | None = None
+) -> trio.abc.Stream:
+    """Begin TLS on a stream: our own on a plain socket, Trio's on any other.
+
+    Args:
+        stream: What TLS is to run on.
+        context: How to do TLS.
+        server_hostname: The name that the server's certificate must have; None on a server.
+
+    Raises:
+        HandshakeError: the TLS handshake failed, such as for a certificate that is not valid.
+    """
+    tls: TLSStream | trio.SSLStream[trio.abc.Stream]
+    if _is_plain_socket(stream):
+        tls = TLSStream(stream, context, server_hostname)
+    else:
+        tls = trio.SSLStream(
+            stream,
+            context,
+            server_hostname=server_hostname,
+            server_side=server_hostname is None,
+        )
+    try:
+        await tls.do_handshake()
+    except trio.BrokenResourceError as error:
+        reason = error.__cause__ or error
+        raise HandshakeError(f"the TLS handshake failed: {reason}") from error
+    return tls
+
+
+def transport_for(stream: trio.abc.Stream) -> StreamTransport:
+    """The best way to drive a stream."""
+    if _is_plain_socket(stream):
+        return SocketTransport(stream)
+    if type(stream) is TLSStream:
+        return TLSTransport(stream)
+    return StreamTransport(stream)
+
+
+def _is_plain_socket(stream: trio.abc.Stream) -> TypeGuard[trio.SocketStream]:
+    # A subclass may have changed how it reads and writes, so the exact class it must be.
+    return type(stream) is trio.SocketStream and hasattr(os, "readv")
+
+
+def receive_at_once(transport: StreamTransport) -> BytesLike | None:
+    """What a plain socket has already, as waiting for it would cost turns of the scheduler."""
+    if not isinstance(transport, SocketTransport):
+        return None
+    try:
+        return transport.read_nowait()
+    except OSError as error:  # as the stream itself would say it
+        raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+
+
+async def send_at_once(transport: StreamTransport, data: bytes) -> None:
+    """Send all of the bytes: at once, if that goes."""
+    if isinstance(transport, SocketTransport):
+        with contextlib.suppress(OSError):  # the stream itself will say it
+            data = data[transport.write_nowait((data,)) :]
+    if data:
+        await transport.stream.send_all(data)
+
+
+def socket_addresses(stream: trio.abc.Stream) -> tuple[Any, Any]:
+    """The addresses of the socket below a stream, as far as there is one."""
+    while isinstance(stream, trio.SSLStream | TLSStream):
+        stream = stream.transport_stream
+    if not isinstance(stream, trio.SocketStream):
+        return None, None
+    try:
+        return stream.socket.getsockname(), stream.socket.getpeername()
+    except OSError:
+        return None, None
