@@ -9,9 +9,21 @@ import pytest
 import trustme
 from hypothesis import settings
 
+from trio_wsendpoint.endpoint import reader
+
 # No test depends on speed.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+@pytest.fixture(autouse=True)
+def time_is_real(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have receivers read sockets themselves under the clocks of tests, too.
+
+    Without this they would leave that to the reader task, as the time that passes before it
+    takes over is not real. Tests of just that ask the clock with `is_time_real` as it is.
+    """
+    monkeypatch.setattr(reader, "is_time_real", lambda: True)
 
 
 @attrs.frozen

@@ -436,6 +436,22 @@ def closes(manner: Manner | Literal["deaf"]) -> Scene:
     return scene
 
 
+def waits_for_the_end(*, closed: bool) -> Scene:
+    async def scene(kind: Kind, canceller: Canceller) -> Seen:
+        async with open_world(kind) as world:
+            await world.read()
+            if closed:
+                await world.endpoint.aclose()
+            steps = [] if closed else [world.endpoint.aclose]
+            outcome = await canceller.run(world.endpoint.wait_closed, *steps)
+            if not outcome.raised:
+                await assert_closed(world.stream)
+        effect = "the endpoint may still be open" if outcome.raised else STREAM_CLOSED
+        return Seen(outcome.raised, effect, "as it was")
+
+    return scene
+
+
 def opens(open_it: Callable[..., Any], meet: Meet) -> Scene:
     async def scene(kind: Kind, canceller: Canceller) -> Seen:
         ours, theirs = make_streams(kind)
@@ -531,6 +547,7 @@ SCENES: dict[str, list[Scene]] = {
         for ready in (False, True)
     ],
     "Endpoint.aclose": [closes("good"), closes("mute"), closes("deaf")],
+    "Endpoint.wait_closed": [waits_for_the_end(closed=closed) for closed in (False, True)],
     "open_endpoint": [opens(open_over, meet_as_peer)],
     "accept": [opens(accept, meet_as_client)],
     "connect": [opens(connect_over, meet_as_server)],

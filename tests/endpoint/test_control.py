@@ -25,8 +25,8 @@ on_both_streams = pytest.mark.parametrize("kind", STREAM_KINDS)
 
 def waiting(endpoint: Endpoint) -> int:
     """Frames that wait for their handlers."""
-    assert endpoint._life.dispatcher is not None
-    return len(endpoint._life.dispatcher._queue)
+    assert endpoint._core.dispatcher is not None
+    return len(endpoint._core.dispatcher._queue)
 
 
 class Nudge(ControlFrame):
@@ -135,7 +135,7 @@ async def test_a_flood_of_frames_stops_the_reading_until_they_are_handled(
             await peer.send_raw(peer.frame(Nudge.opcode, b"x") * MAX_WAITING)
         await peer.send(TEXT, b"behind them")
         await wait_all_tasks_blocked()
-        assert endpoint._life.reader.paused
+        assert endpoint._core.reader.paused
         assert waiting(endpoint) <= MAX_WAITING + MAX_WAITING
         assert await endpoint.receive() == "behind them"
         assert trio.current_time() >= MAX_WAITING

@@ -129,7 +129,7 @@ def calls_aclose(*args: object) -> Body:
 
 async def closes_late(endpoint: Endpoint) -> None:
     """Close while the peer's close frame is under way."""
-    endpoint._life._begin_close(4001, "")
+    endpoint._core._begin_close(4001, "")
     await endpoint.aclose()
 
 

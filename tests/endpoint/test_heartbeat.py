@@ -119,7 +119,7 @@ async def test_any_byte_is_a_sign_of_life(kind: StreamKind, autojump_clock: Mock
             for byte in peer.frame(BINARY, bytes(50)):
                 await trio.sleep(15)
                 await peer.send_raw(bytes((byte,)))
-            assert endpoint._life.heartbeat.count <= 2
+            assert endpoint._core.heartbeat.count <= 2
             nursery.cancel_scope.cancel()
         assert await endpoint.receive() == bytes(50)
 
@@ -136,7 +136,7 @@ async def test_a_pong_of_an_earlier_ping_sets_the_count_back(
             await peer.expect(PING)
             await peer.send(PONG, first.payload)
             await wait_all_tasks_blocked()
-        assert endpoint._life.heartbeat.count == 3
+        assert endpoint._core.heartbeat.count == 3
 
 
 @on_both_streams
@@ -170,7 +170,7 @@ async def test_a_peer_that_reads_slowly_while_we_send_is_alive(
                 await trio.sleep(15)
                 taken += len(await peer.stream.receive_some(2**16))
             nursery.cancel_scope.cancel()
-        assert endpoint._life.fatal is None
+        assert endpoint._core.fatal is None
 
 
 async def test_a_peer_that_stops_reading_while_we_send_is_given_up_on(
@@ -198,7 +198,7 @@ async def test_after_a_jump_of_the_clock_what_waits_to_be_read_counts(
             autojump_clock.jump(1000)  # all of us were suspended, and the peer was not
             for _ in range(20):
                 await trio.lowlevel.checkpoint()
-        assert endpoint._life.fatal is None
+        assert endpoint._core.fatal is None
         assert not endpoint.is_closed
 
 
@@ -241,8 +241,8 @@ async def test_pings_that_are_never_answered_take_no_memory(autojump_clock: Mock
             await endpoint.check_heartbeat()
             await peer.send(PONG, b"of no ping")
             await wait_all_tasks_blocked()
-        assert len(endpoint._life.heartbeat._waiting) <= 3
-        assert len(endpoint._life.connection._outstanding_pings) <= 3
+        assert len(endpoint._core.heartbeat._under_way) <= 3
+        assert len(endpoint._core.connection._outstanding_pings) <= 3
 
 
 async def test_no_two_pings_under_way_have_the_same_payload(

@@ -30,7 +30,6 @@ from trio_wsendpoint.endpoint import (
     EndpointOptions,
     HandshakeOptions,
     control,
-    inbox,
     outbox,
     transport,
 )
@@ -44,6 +43,8 @@ from trio_wsendpoint.protocol import (
     PongFrame,
     Role,
 )
+
+LOOK_AHEAD = EndpointOptions().max_look_ahead
 
 # To measure memory takes time, and measuring coverage takes memory.
 pytestmark = pytest.mark.slow
@@ -190,11 +191,11 @@ async def test_endless_fragments_of_a_stream_take_the_look_ahead(
             assert await stream.receive() == b"first"
             gauge = Gauge()
             nursery.start_soon(flood, peer, block, 2**16)
-            assert await watch(endpoint) < inbox.LOOK_AHEAD + 2**18 + transport.READ_SIZE
+            assert await watch(endpoint) < LOOK_AHEAD + 2**18 + transport.READ_SIZE
             with trio.move_on_after(30):
                 while True:
                     await stream.receive()
-            assert gauge.grown < inbox.LOOK_AHEAD + 2**19 + SLACK
+            assert gauge.grown < LOOK_AHEAD + 2**19 + SLACK
         nursery.cancel_scope.cancel()
 
 
@@ -249,9 +250,9 @@ async def test_a_flood_of_tiny_messages_to_a_consumer_that_sleeps_is_held_back(
         nursery.start_soon(send)
         # What was read in place is one batch, and what was read ahead another.
         assert await endpoint.receive() == message
-        assert await watch(endpoint) < inbox.LOOK_AHEAD + 2 * BATCH
+        assert await watch(endpoint) < LOOK_AHEAD + 2 * BATCH
         assert not done.is_set()
-        assert gauge.grown < inbox.LOOK_AHEAD + 2 * BATCH + SLACK
+        assert gauge.grown < LOOK_AHEAD + 2 * BATCH + SLACK
         tracemalloc.stop()  # it takes its time, too
         total = -(-count // 5000) * 5000
         for _ in range(total - 1):
@@ -434,11 +435,11 @@ async def test_a_bomb_that_is_streamed_inflates_as_it_is_received(
         nursery.start_soon(peer.send_raw, data)
         total = 0
         async with endpoint.open_receive_stream() as stream:
-            assert await watch(endpoint, 5) < inbox.LOOK_AHEAD + 2**19
+            assert await watch(endpoint, 5) < LOOK_AHEAD + 2**19
             async for piece in stream:
                 total += len(piece)
         assert total == 2**25
-        assert gauge.grown < inbox.LOOK_AHEAD + 2**19 + 8 * LIMIT + SLACK
+        assert gauge.grown < LOOK_AHEAD + 2**19 + 8 * LIMIT + SLACK
 
 
 @pytest.mark.parametrize("how", ["closing", "leaving the stream"])
@@ -452,7 +453,7 @@ async def test_a_bomb_that_nobody_wants_inflates_into_nothing(
         data = peer.frame(BINARY, BOMB, rsv=RSV1)
         gauge = Gauge()
         if how == "closing":
-            endpoint._life._begin_close(1000, "")
+            endpoint._core._begin_close(1000, "")
             await peer.send_raw(data)
             await trio.sleep(1)
             nursery.start_soon(peer.answer_close)
@@ -464,7 +465,7 @@ async def test_a_bomb_that_nobody_wants_inflates_into_nothing(
                 pass
             await peer.send(TEXT, b"next")
             assert await endpoint.receive() == "next"
-        assert gauge.grown < inbox.LOOK_AHEAD + 2**19 + 8 * LIMIT + SLACK
+        assert gauge.grown < LOOK_AHEAD + 2**19 + 8 * LIMIT + SLACK
 
 
 NOTHING = deflated(b"", final=False)

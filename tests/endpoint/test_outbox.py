@@ -10,8 +10,8 @@ from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 from tests.endpoint.peer import STREAM_KINDS, Peer, StreamKind, open_scripted, stream_pair
 from tests.protocol.wire import BINARY, PING, PONG, TEXT
 from trio_wsendpoint.endpoint import ConnectionClosedError, Endpoint, open_endpoint
+from trio_wsendpoint.endpoint.core import EndpointCore
 from trio_wsendpoint.endpoint.outbox import HIGH_WATER, Outbox
-from trio_wsendpoint.endpoint.owner import Owner
 from trio_wsendpoint.endpoint.stream_setup import transport_for
 from trio_wsendpoint.endpoint.transport import WRITE_SIZE
 from trio_wsendpoint.protocol import CloseFrame, Connection, Role
@@ -216,7 +216,7 @@ def count_writes(
     if isinstance(stream, Noting):
         return lambda: stream.sizes
     sizes: list[int] = []
-    transport = endpoint._life._transport
+    transport = endpoint._core._transport
     write = transport.write_nowait
 
     def write_nowait(buffers: list[bytes]) -> int:
@@ -287,8 +287,8 @@ async def test_whoever_waits_is_woken_when_another_task_writes_it_all() -> None:
     ours, theirs = stream_pair("socket")
     connection = Connection(Role.SERVER)
     connection.open()
-    outbox = Outbox(connection.outbound, transport_for(ours), create_autospec(Owner))
-    outbox.gathering = True
+    outbox = Outbox(connection, transport_for(ours), create_autospec(EndpointCore))
+    outbox.corked = True
     connection.send_message("x")
     outbox.flush_soon()
     async with trio.open_nursery() as nursery, ours, theirs:
@@ -364,7 +364,7 @@ async def test_an_endpoint_whose_peer_stops_reading_and_writing_ends_in_time(
     kind: StreamKind, autojump_clock: MockClock
 ) -> None:
     async with open_scripted(kind=kind, wrap=Stalled, cancel_timeout=2) as (endpoint, _):
-        endpoint._life.outbox.give_up()
+        endpoint._core.outbox._break(OSError("out of order"))
         began = trio.current_time()
         with pytest.raises(ConnectionClosedError):
             await endpoint.receive()

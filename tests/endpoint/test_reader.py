@@ -16,7 +16,7 @@ from trio_wsendpoint.endpoint import (
     ConnectionClosedError,
     ConnectionClosedOK,
     Endpoint,
-    inbox,
+    EndpointOptions,
     open_endpoint,
     reader,
     watch,
@@ -29,6 +29,8 @@ from trio_wsendpoint.protocol import (
     Role,
 )
 from trio_wsendpoint.testing import WrappedStream
+
+LOOK_AHEAD = EndpointOptions().max_look_ahead
 
 on_both_streams = pytest.mark.parametrize("kind", STREAM_KINDS)
 
@@ -44,11 +46,11 @@ class Results(list[object]):
 
 
 def holder(endpoint: Endpoint) -> reader.Holder:
-    return endpoint._life.reader._holder
+    return endpoint._core.reader._holder
 
 
 def is_paused(endpoint: Endpoint) -> bool:
-    return endpoint._life.reader.paused
+    return endpoint._core.reader.paused
 
 
 async def takeover() -> None:
@@ -189,40 +191,36 @@ async def test_the_reader_task_takes_over_after_a_tick_without_a_receiver(
         assert holder(endpoint) is reader.Holder.READER_TASK
 
 
-async def test_there_is_a_reader_task_only_while_it_is_needed(
+async def test_the_reader_task_reads_only_while_it_is_needed(
     autojump_clock: MockClock,
 ) -> None:
     async with (
-        open_scripted(kind="socket"),  # the timer's task is one of its own
         open_scripted(kind="socket") as (endpoint, peer),
         trio.open_nursery() as nursery,
     ):
-        tasks = endpoint._life._scopes
         for _ in range(3):
-            assert not tasks
+            assert holder(endpoint) is reader.Holder.NOBODY
             await takeover()
-            assert len(tasks) == 1
+            assert holder(endpoint) is reader.Holder.READER_TASK
             nursery.start_soon(endpoint.receive)
             await wait_all_tasks_blocked()
-            assert len(tasks) == 1
             await peer.send(TEXT, b"x")
             await wait_all_tasks_blocked()
 
 
-async def test_the_reader_task_is_gone_while_nobody_receives_what_it_has_read(
+async def test_the_reader_task_rests_while_nobody_receives_what_it_has_read(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_scripted(kind="socket"), open_scripted(kind="socket") as (endpoint, peer):
+    async with open_scripted(kind="socket") as (endpoint, peer):
         with trio.move_on_after(1):
             while True:
                 await peer.send(BINARY, bytes(2**14))
         assert is_paused(endpoint)
-        assert not endpoint._life._scopes
         with trio.move_on_after(1):
             while True:
                 await endpoint.receive()
         await takeover()
-        assert len(endpoint._life._scopes) == 1
+        assert holder(endpoint) is reader.Holder.READER_TASK
 
 
 async def test_a_receiver_waits_for_the_reader_task_that_holds_the_role(
@@ -388,7 +386,7 @@ async def test_a_receiver_that_was_woken_for_nothing_waits_again(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     async with open_scripted(kind="socket") as (endpoint, peer):
-        transport = endpoint._life._transport
+        transport = endpoint._core._transport
         assert isinstance(transport, NonblockingTransport)
         read_nowait, reads = transport.read_nowait, 0
 
@@ -420,7 +418,7 @@ async def test_reading_pauses_when_the_look_ahead_is_full_and_goes_on_after_rece
         await trio.sleep(10)
         assert is_paused(endpoint)
         waiting = endpoint.statistics().received.waiting
-        assert inbox.LOOK_AHEAD <= waiting <= inbox.LOOK_AHEAD + 3 * 2**16
+        assert LOOK_AHEAD <= waiting <= LOOK_AHEAD + 3 * 2**16
         assert endpoint.statistics().received.size < 2**19
         for _ in range(200):
             total += len(await endpoint.receive())
@@ -436,7 +434,7 @@ async def test_reading_goes_on_once_a_message_as_large_as_the_look_ahead_was_rec
 ) -> None:
     async with open_scripted(kind=kind) as (endpoint, peer), trio.open_nursery() as nursery:
         await takeover()
-        nursery.start_soon(peer.send, BINARY, bytes(inbox.LOOK_AHEAD))
+        nursery.start_soon(peer.send, BINARY, bytes(LOOK_AHEAD))
         await takeover()
         await endpoint.receive()
         await peer.send(PING)
@@ -474,15 +472,16 @@ async def test_a_flood_of_tiny_messages_is_counted_with_its_overhead(
         nursery.start_soon(flood)
         await endpoint.receive()
         await trio.sleep(10)
-        box = endpoint._life.reader.inbox
-        held: list[Any] = [*box.ready, *box._rest]
-        if box._channel is not None:
+        receiver, channel = endpoint._core.receiver, endpoint._core.reader._channel
+        held: list[Any] = [*receiver.ready, *receiver._rest]
+        waiting = endpoint.statistics().received.waiting
+        if channel is not None:
             with contextlib.suppress(trio.WouldBlock):
                 while True:
-                    held += box._channel[1].receive_nowait()[0]
+                    held += channel[1].receive_nowait()[0]
         memory = sum(map(sys.getsizeof, held)) + 8 * len(held)
-        assert endpoint.statistics().received.waiting >= memory
-        assert memory < inbox.LOOK_AHEAD + 2 * 2**16 * 25
+        assert waiting >= memory
+        assert memory < LOOK_AHEAD + 2 * 2**16 * 25
         nursery.cancel_scope.cancel()
 
 

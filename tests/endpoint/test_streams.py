@@ -12,8 +12,8 @@ from trio_wsendpoint.endpoint import (
     ConnectionClosedError,
     ConnectionClosedOK,
     Endpoint,
+    EndpointOptions,
     SendStream,
-    inbox,
 )
 from trio_wsendpoint.protocol import (
     BinaryFrame,
@@ -28,6 +28,8 @@ from trio_wsendpoint.protocol import (
     create_message,
 )
 from trio_wsendpoint.testing import StallStream
+
+LOOK_AHEAD = EndpointOptions().max_look_ahead
 
 on_both_streams = pytest.mark.parametrize("kind", STREAM_KINDS)
 
@@ -488,7 +490,7 @@ async def test_a_huge_frame_passes_in_bounded_memory(
                 total += len(piece)
                 largest = max(largest, endpoint.statistics().received.waiting)
         assert total == size
-        assert largest < inbox.LOOK_AHEAD + 2**18
+        assert largest < LOOK_AHEAD + 2**18
 
 
 @on_both_streams
@@ -597,7 +599,7 @@ async def test_cancelled_at_its_entry_a_stream_leaves_the_message_to_the_next_re
         with trio.move_on_after(1) as scope:
             await endpoint.open_receive_stream().__aenter__()
         assert scope.cancelled_caught
-        endpoint._life.connection.stream_message()
+        endpoint._core.connection.stream_message()
         await peer.send(opcode, data[:2], fin=False)
         await wait_all_tasks_blocked()
         for _ in range(2):
@@ -615,7 +617,7 @@ async def test_what_was_left_in_pieces_may_be_streamed_after_all(
     autojump_clock: MockClock,
 ) -> None:
     async with open_scripted() as (endpoint, peer):
-        endpoint._life.connection.stream_message()
+        endpoint._core.connection.stream_message()
         await peer.send(BINARY, b"a", fin=False)
         with trio.move_on_after(1) as scope:
             await endpoint.receive()
@@ -628,7 +630,7 @@ async def test_what_was_left_in_pieces_may_be_streamed_after_all(
 
 async def test_what_was_left_in_pieces_may_be_skipped(autojump_clock: MockClock) -> None:
     async with open_scripted() as (endpoint, peer):
-        endpoint._life.connection.stream_message()
+        endpoint._core.connection.stream_message()
         await peer.send(BINARY, b"a", fin=False)
         with trio.move_on_after(1):
             await endpoint.receive()
@@ -644,7 +646,7 @@ async def test_what_was_left_in_pieces_is_refused_where_it_is_too_big(
     text: str, autojump_clock: MockClock
 ) -> None:
     async with open_scripted(max_message_size=8) as (endpoint, peer):
-        endpoint._life.connection.stream_message()
+        endpoint._core.connection.stream_message()
         await peer.send(TEXT, text.encode(), fin=False)
         for _ in range(3):
             await peer.send(CONTINUATION, b"y", fin=False)
@@ -661,7 +663,7 @@ async def test_what_was_left_in_pieces_is_no_message_if_the_connection_ends(
     autojump_clock: MockClock,
 ) -> None:
     async with open_scripted() as (endpoint, peer):
-        endpoint._life.connection.stream_message()
+        endpoint._core.connection.stream_message()
         await peer.send(TEXT, b"half", fin=False)
         await peer.send_close()
         with pytest.raises(ConnectionClosedOK):

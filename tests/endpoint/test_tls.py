@@ -506,11 +506,7 @@ async def test_a_read_takes_all_that_is_there(contexts: Contexts) -> None:
 async def test_what_does_not_fit_the_buffer_is_read_next_without_waiting(
     contexts: Contexts, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    class Small:
-        buffer = memoryview(bytearray(4))
-        ciphertext = memoryview(bytearray(READ_SIZE))
-
-    monkeypatch.setattr("trio_wsendpoint.endpoint.tls._scratch", Small)
+    monkeypatch.setattr("trio_wsendpoint.endpoint.tls._DECRYPTED_SIZE", 4)
     async with tls_pair(contexts) as (our_end, their_end):
         transport = transport_for(our_end)
         await their_end.send_all(b"one record")

@@ -47,7 +47,7 @@ from trio_wsendpoint.protocol import (
     TextFrame,
     create_message,
 )
-from trio_wsendpoint.protocol.connection import check_sendable
+from trio_wsendpoint.protocol.messages import to_sendable
 from trio_wsendpoint.protocol.outbound import JOIN_LIMIT, MAX_PONGS
 
 
@@ -419,13 +419,13 @@ def test_a_bad_argument_is_refused_at_once_and_the_connection_stays_good(
     "message", ["", b"", bytearray(), memoryview(b""), Message("", TextFrame)]
 )
 def test_what_can_be_sent_passes_the_check(message: object) -> None:
-    check_sendable(message)
+    to_sendable(message)
 
 
 @pytest.mark.parametrize("message", [None, 1, ["x"], TextFrame()])
 def test_what_cannot_be_sent_does_not(message: object) -> None:
     with pytest.raises(TypeError, match=r"^message must be str, bytes-like or a Message, not "):
-        check_sendable(message)
+        to_sendable(message)
 
 
 # -- pings and pongs ----------------------------------------------------------------------

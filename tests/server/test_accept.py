@@ -337,35 +337,6 @@ async def test_the_timeout_of_the_handshake_does_not_bind_the_endpoint(
         await trio.aclose_forcefully(theirs)
 
 
-class Interruption(BaseException):
-    """Not for anybody to catch."""
-
-
-@pytest.mark.filterwarnings("ignore::trio.TrioDeprecationWarning")
-@pytest.mark.parametrize("strict", [True, False])
-def test_an_interruption_while_it_is_opened_leaves_no_nursery_behind(strict: bool) -> None:
-    def interrupt(_: object) -> None:
-        raise Interruption
-
-    async def main() -> None:
-        ours, theirs = memory_stream_pair()
-        frame = Peer(theirs, Role.CLIENT).frame(TEXT, b"x")
-        try:
-            async with open_endpoint(
-                ours, Role.SERVER, initial_data=frame, on_data_frame=interrupt
-            ):
-                raise AssertionError("it was opened")
-        finally:
-            assert trio.lowlevel.current_task().child_nurseries == []
-
-    with pytest.raises(BaseException) as caught:  # noqa: PT011
-        trio.run(main, strict_exception_groups=strict)
-    error = caught.value
-    assert isinstance(error, BaseExceptionGroup) is strict
-    found = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
-    assert isinstance(found, Interruption)
-
-
 async def test_what_is_in_the_async_with_can_be_interrupted_from_the_keyboard() -> None:
     ours, theirs = memory_stream_pair()
     async with open_endpoint(ours, Role.SERVER):

@@ -7,8 +7,9 @@ from .errors import (
     ConnectionClosedOK,
     HandshakeTimeout,
     HeartbeatTimeout,
+    LookAheadFull,
 )
-from .opening import open_endpoint
+from .opening import EndpointScope, open_endpoint
 from .options import (
     EndpointKeywords,
     EndpointOptions,
@@ -16,7 +17,6 @@ from .options import (
     HandshakeOptions,
     parse_keywords,
 )
-from .scope import EndpointScope
 from .stream_setup import (
     check_ssl_context,
     receive_at_once,
@@ -42,6 +42,7 @@ __all__ = [
     "HandshakeOptions",
     "HandshakeTimeout",
     "HeartbeatTimeout",
+    "LookAheadFull",
     "ReceiveStream",
     "SendStream",
     "Statistics",

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..protocol import Connection, ControlFrame
 from .options import ControlHandler
-from .waiting import Bell
+from .waiting import WakeUp
 
 MAX_WAITING: Final = 256
 """Custom control frames that may wait for their handlers before the reader stops reading."""
@@ -25,7 +25,7 @@ class ControlDispatcher:
         on_room: Called when the queue is no longer full.
     """
 
-    __slots__ = ("_connection", "_handlers", "_on_room", "_queue", "_work")
+    __slots__ = ("_connection", "_handlers", "_on_room", "_queue", "_wake_up")
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class ControlDispatcher:
         self._handlers = handlers
         self._on_room = on_room
         self._queue: list[ControlFrame] = []
-        self._work = Bell()
+        self._wake_up = WakeUp()
 
     @property
     def full(self) -> bool:
@@ -62,13 +62,13 @@ class ControlDispatcher:
         if not (closing and self.full):
             self._queue.extend(frame for frame in frames if type(frame) in self._handlers)
         frames.clear()
-        self._work.ring()
+        self._wake_up.wake()
 
     async def run(self, endpoint: Any) -> None:
         """The task that runs the handlers."""
         while True:
             while not self._queue:
-                await self._work.wait()
+                await self._wake_up.wait()
             was_full = self.full
             frame = self._queue.pop(0)
             if was_full and not self.full:

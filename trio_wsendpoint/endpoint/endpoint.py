@@ -16,10 +16,10 @@ from ..protocol import (
     BytesLike,
     CloseCode,
     CloseFrame,
-    ContinuationFrame,
     ControlFrame,
     DataFrame,
     Message,
+    MessageKind,
     PingFrame,
     PongFrame,
     Request,
@@ -27,12 +27,12 @@ from ..protocol import (
     Role,
     TextFrame,
     check_close_arguments,
-    check_sendable,
+    frame_type_of,
+    to_sendable,
 )
-from .errors import ConnectionClosedOK
-from .life import Life
-from .streams import ReceiveStream, SendStream, StreamKind
-from .waiting import Turns
+from .core import EndpointCore
+from .streams import ReceiveStream, SendStream
+from .waiting import FairLock
 
 Sendable: TypeAlias = str | BytesLike | Message
 
@@ -75,8 +75,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
     __slots__ = (
         "_agreement",
         "_connection",
-        "_inbox",
-        "_life",
+        "_core",
         "_outbox",
         "_ready",
         "_receiver",
@@ -84,17 +83,16 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         "_sending",
     )
 
-    def __init__(self, life: Life, agreement: Agreement | None) -> None:
-        self._life = life
+    def __init__(self, core: EndpointCore, agreement: Agreement | None) -> None:
+        self._core = core
         self._agreement = agreement
         # What every message goes through is at hand.
-        self._connection = life.connection
-        self._outbox = life.outbox
-        self._inbox = life.reader.inbox
-        self._ready = self._inbox.ready
-        self._receiver = life.receiver
-        self._receiving = life.receiver.turns
-        self._sending = Turns("sending")
+        self._connection = core.connection
+        self._outbox = core.outbox
+        self._receiver = core.receiver
+        self._receiving = core.receiver.lock
+        self._ready = core.receiver.ready
+        self._sending = FairLock("sending")
 
     # -- receiving ------------------------------------------------------------------------
 
@@ -121,16 +119,12 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             message = ready.pop()
             if type(message) in PLAIN_TYPES:
                 if not ready:
-                    self._inbox.release()
+                    self._receiver.note_ready_empty()
                 return message  # type: ignore[return-value]
             ready.append(message)
         entry = await self._receiver.next_message()
         if entry is None:
-            error = await self._life.end_of_receiving()
-            ends = iterating and not self._life.options.raise_on_close
-            if ends and isinstance(error, ConnectionClosedOK):
-                raise StopAsyncIteration
-            raise error
+            await self._core.raise_end(iterating=iterating)
         return entry.payload if isinstance(entry, Message) else entry
 
     __anext__ = _receive  # not a call of it, which each message would have to pay for
@@ -139,7 +133,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         """Wait for the next message, like `receive`, and get it with its frames."""
         entry = await self._receiver.next_message()
         if entry is None:
-            raise await self._life.end_of_receiving()
+            await self._core.raise_end()
         if isinstance(entry, Message):
             return entry
         return Message(entry, TextFrame if isinstance(entry, str) else BinaryFrame)
@@ -159,11 +153,11 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         receiver = self._receiver
-        async with receiver.turns:
+        async with receiver.lock:
             first = await receiver.next_stream()
             if first is None:
-                raise await self._life.end_of_receiving()
-            stream = ReceiveStream(first, receiver, self._life.end_of_stream)
+                await self._core.raise_end()
+            stream = ReceiveStream(first, receiver, self._core.raise_broken)
             try:
                 yield stream
             finally:
@@ -190,24 +184,22 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             ConnectionClosedError: the connection has ended.
             trio.ClosedResourceError: the endpoint was closed on our side.
         """
-        plain = type(message) in PLAIN_TYPES
-        if not plain:
-            check_sendable(message)
+        if type(message) not in PLAIN_TYPES:
+            message = to_sendable(message)
         connection, outbox = self._connection, self._outbox
         if connection.sent.messages >= outbox.yield_at:
             await outbox.checkpoint()
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
-        if outbox.full or self._sending.holder is not None:
+        if outbox.held or self._sending.holder is not None:
             await self._send_in_turn(message, compress)
         else:
             if not connection.is_open:
-                self._life.check_open()
-            if not (plain and connection.outbound.add_plain(message)):  # type: ignore[arg-type]
-                connection.send_message(message, compress=compress)
+                self._core.check_open()
+            connection.send_message(message, compress=compress)
             outbox.flush_soon()
-        if outbox.full:
-            await outbox.wait_flushed()
+        if outbox.held:
+            await self._core.wait_sent()
 
     async def _send_in_turn(self, message: Sendable, compress: bool) -> None:
         if isinstance(message, Message) and issubclass(message.frame_type, ControlFrame):
@@ -221,13 +213,13 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             self._send(message, compress)
 
     def _send(self, message: Sendable, compress: bool) -> None:
-        self._life.check_open()
+        self._core.check_open()
         self._connection.send_message(message, compress=compress)
         self._outbox.flush_soon()
 
     @asynccontextmanager
     async def open_send_stream(
-        self, kind: StreamKind, *, compress: bool = True
+        self, kind: MessageKind, *, compress: bool = True
     ) -> AsyncIterator[SendStream]:
         """Send one message in fragments, as they are made.
 
@@ -246,25 +238,23 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             trio.BusyResourceError: on leaving, another task is still sending on the stream,
                 and the message cannot be finished.
         """
-        frame_type = _data_frame_type(kind)
+        frame_type = frame_type_of(kind, DataFrame)
         await trio.lowlevel.checkpoint_if_cancelled()
         async with self._sending:
-            life = self._life
-            await life.outbox.wait_for_room()
-            life.check_open()
-            stream = SendStream(
-                life.connection, life.outbox, frame_type, compress, life.check_open
-            )
+            core = self._core
+            await core.outbox.wait_for_room()
+            core.check_open()
+            stream = SendStream(core, frame_type, compress)
             try:
                 yield stream
-                stream.finish()
+                stream.send_final()
             except BaseException:
-                if life.connection.sending_fragments and life.is_open:
-                    life.fail(CloseCode.INTERNAL_ERROR, "a message was left unfinished")
+                if core.connection.sending_fragments and core.is_open:
+                    core.fail(CloseCode.INTERNAL_ERROR, "a message was left unfinished")
                 raise
             finally:
                 stream.close()
-            await life.outbox.wait_flushed()
+            await core.wait_sent()
 
     async def ping(self, payload: bytes | None = None) -> float:
         """Send a ping and wait for its pong.
@@ -282,16 +272,18 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         Raises:
             TypeError, ValueError: `payload` is not bytes-like, too long, or under way.
             ConnectionClosedError: the connection has ended, or ends before the pong comes.
+            LookAheadFull: the pong lies behind messages of which none was received for 10
+                seconds. Receive in another task while you wait here.
             trio.ClosedResourceError: the endpoint was closed on our side.
         """
         if payload is not None:
             payload = PingFrame(payload).payload
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._outbox.wait_for_room()
-        self._life.check_open()
-        latency = await self._life.heartbeat.ping(payload)
+        self._core.check_open()
+        latency = await self._core.heartbeat.ping(payload)
         if latency is None:
-            raise await self._life.end_of_stream()
+            await self._core.raise_broken()
         return latency
 
     async def pong(self, payload: bytes = b"") -> None:
@@ -306,9 +298,11 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         payload = PongFrame(payload).payload
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._outbox.wait_for_room()
-        self._life.check_open()
+        self._core.check_open()
         self._connection.send_pong(payload)
         self._outbox.flush()
+        if self._outbox.ended:
+            self._core.check_open()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def check_heartbeat(self) -> None:
@@ -318,7 +312,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         count back to 0. Giving up sends a close with 1002 and cancels the endpoint's scope.
         Cancelled, it has done nothing.
         """
-        await self._life.heartbeat.check()
+        await self._core.heartbeat.check()
 
     # -- closing --------------------------------------------------------------------------
 
@@ -338,7 +332,17 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             TypeError, ValueError: `code` or `reason` must not be sent; nothing was.
         """
         check_close_arguments(code, reason)
-        await self._life.close(code, reason)
+        await self._core.close(code, reason)
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection has ended and its stream is closed, whoever closed it.
+
+        It takes no messages from anybody. While as many of them wait as `max_look_ahead`
+        allows, the endpoint does not read, and learns of a close only when some were received.
+
+        Cancelled, it has done nothing.
+        """
+        await self._core.wait_closed()
 
     # -- looking at it --------------------------------------------------------------------
 
@@ -350,7 +354,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
     @property
     def connection_id(self) -> int:
         """A number that no other connection of this process has; log records carry it."""
-        return self._life.log.connection_id
+        return self._core.log.connection_id
 
     @property
     def subprotocol(self) -> str | None:
@@ -370,17 +374,17 @@ class Endpoint(trio.abc.Channel[str | bytes]):
     @property
     def local_address(self) -> Any:
         """Our address on the socket below, or None where there is none."""
-        return self._life.addresses[0]
+        return self._core.addresses[0]
 
     @property
     def remote_address(self) -> Any:
         """The peer's address on the socket below, or None where there is none."""
-        return self._life.addresses[1]
+        return self._core.addresses[1]
 
     @property
     def latency(self) -> float | None:
         """Seconds that the last answered ping took, a heartbeat's included, or None."""
-        return self._life.heartbeat.latency
+        return self._core.heartbeat.latency
 
     @property
     def sent_close_frame(self) -> CloseFrame | None:
@@ -400,17 +404,25 @@ class Endpoint(trio.abc.Channel[str | bytes]):
     @property
     def is_closed(self) -> bool:
         """Whether nothing more can be sent."""
-        return not self._life.is_open
+        return not self._core.is_open
+
+    @property
+    def closed_cleanly(self) -> bool:
+        """Whether the closing handshake was completed in time (section 7.1.4).
+
+        That is, each side has sent its close frame, whatever its code; False while open.
+        """
+        return self._connection.closed_cleanly
 
     @property
     def close_code(self) -> int | None:
         """The code of the first close frame; 1006 at an end with none; None while open."""
-        return self._life.close_code_and_reason()[0]
+        return self._core.close_code_and_reason()[0]
 
     @property
     def close_reason(self) -> str | None:
         """The reason that goes with `close_code`; None while open."""
-        return self._life.close_code_and_reason()[1]
+        return self._core.close_code_and_reason()[1]
 
     def statistics(self) -> Statistics:
         """What crossed the endpoint so far, and what waits in its buffers."""
@@ -423,18 +435,6 @@ class Endpoint(trio.abc.Channel[str | bytes]):
                 received.size,
                 received.pings,
                 received.pongs,
-                self._life.size_received,
+                self._core.size_received,
             ),
         )
-
-
-def _data_frame_type(kind: StreamKind) -> type[DataFrame]:
-    if kind == "text":
-        return TextFrame
-    if kind == "binary":
-        return BinaryFrame
-    if not (isinstance(kind, type) and issubclass(kind, DataFrame)):
-        raise TypeError(f"kind must be 'text', 'binary' or a data frame class, not {kind!r}")
-    if kind is ContinuationFrame:
-        raise ValueError("kind must be a frame that begins a message, not ContinuationFrame")
-    return kind

@@ -53,6 +53,23 @@ class HeartbeatTimeout(ConnectionClosedError):
     """The peer was given up on: it left `max_pings` pings unanswered and sent nothing else."""
 
 
+class LookAheadFull(Exception):
+    """A pong cannot be read: it lies behind messages that nobody receives.
+
+    Receive them in another task while `ping` waits, or allow a larger `max_look_ahead`.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return (
+            "the pong lies behind messages of which none was received for"
+            f" {self.seconds:g} seconds: receive them in another task"
+        )
+
+
 class HandshakeTimeout(HandshakeError, trio.TooSlowError):
     """The opening handshake was not complete within `handshake_timeout`."""
 

@@ -1,18 +1,27 @@
-"""The heartbeat: pings that are counted, and a peer that is given up on when it is silent."""
+"""The heartbeat: ping the peer, count what stays unanswered, and give up on a dead one."""
 
 from __future__ import annotations
 
-import math
 import os
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
 
-from ..protocol import Connection, State
+from ..protocol import Connection
+from .errors import LookAheadFull
 from .outbox import Outbox
-from .owner import Owner
 from .reader import Reader
-from .timer import Alarm, current_timer
+
+if TYPE_CHECKING:
+    from .core import EndpointCore
+
+PONG_PATIENCE: Final = 10.0
+"""Seconds for which `ping` waits behind messages of which the application receives none."""
+
+_FEW_TURNS: Final = 5
+"""Turns of the scheduler that are enough for the reader task to wake up, to wait for the socket
+and to read it, or for the writer task to write."""
 
 
 @attrs.define
@@ -25,14 +34,13 @@ class _Ping:
 
 
 class Heartbeat:
-    """Counts pings that nothing came back for.
+    """Counts pings since the last sign of life.
 
-    Every byte from the peer is a sign of life, and so is what it takes of the data that waited
-    at the last ping: a stream that was blocked moves on only if the other side reads. Our own
-    pings do not count, as they may only have waited for their turn to be written. While it is
-    we who do not read, because the application does not receive, nothing is counted.
-
-    The heartbeat task is started for each of its pings, by the timer that all endpoints share.
+    Every byte from the peer is a sign of life. So is it if the stream had been blocked, with
+    bytes of ours waiting, and then took some: that happens only if the other side reads.
+    (Bytes that a stream takes at once show nothing, as they may only fill buffers on the way.)
+    While it is we who do not read, because the application does not receive, nothing is
+    counted.
 
     Args:
         interval: Seconds between pings; `math.inf` for none.
@@ -40,7 +48,7 @@ class Heartbeat:
         connection: Sends the pings.
         reader: Knows whether we read.
         outbox: Knows whether the peer takes what we send.
-        owner: Starts the heartbeat task, and is told when the peer is given up on.
+        core: Is told when the peer is given up on.
 
     Attributes:
         count: Pings since the last sign of life.
@@ -48,19 +56,18 @@ class Heartbeat:
     """
 
     __slots__ = (
-        "_alarm",
+        "_blocked_at",
         "_connection",
-        "_data_waited",
-        "_delivered",
+        "_core",
+        "_ended",
         "_interval",
         "_max_pings",
         "_outbox",
         "_own",
-        "_own_size",
-        "_owner",
         "_reader",
         "_received",
-        "_waiting",
+        "_sleep",
+        "_under_way",
         "count",
         "latency",
     )
@@ -72,84 +79,111 @@ class Heartbeat:
         connection: Connection,
         reader: Reader,
         outbox: Outbox,
-        owner: Owner,
+        core: EndpointCore,
     ) -> None:
         self._interval = interval
         self._max_pings = max_pings
         self._connection = connection
         self._reader = reader
         self._outbox = outbox
-        self._owner = owner
-        self._received = self._delivered = 0
-        self._data_waited = False
-        self._own_size = 0  # bytes of our pings since the outbox was last empty
-        self._waiting: dict[bytes, _Ping] = {}
+        self._core = core
+        self._received = 0  # bytes received by the last check
+        # If the stream was blocked at the last check: the bytes that had gone by then.
+        self._blocked_at: int | None = None
+        self._under_way: dict[bytes, _Ping] = {}
         # Of our own, the oldest is forgotten in time: a peer may live and never answer one.
         self._own: list[bytes] = []
-        self._alarm: Alarm | None = None
+        self._sleep: trio.CancelScope | None = None
+        self._ended = False
         self.count = 0
         self.latency: float | None = None
 
-    def start(self) -> None:
-        """Have the peer's life checked in an interval's time, and so on until the end."""
-        if self._interval != math.inf:
-            self._alarm = current_timer().set(self._interval, self._beat)
-
-    def _beat(self) -> None:
-        self._owner.start_task(self.run)
+    # -- the heartbeat task ---------------------------------------------------------------
 
     async def run(self) -> None:
-        """The heartbeat task: checks once, and has itself started again."""
-        await self.check()
-        if self._connection.is_open:
-            self.start()
+        """The heartbeat task: check the peer every interval, until `end`."""
+        try:
+            while not self._ended:
+                due = trio.current_time() + self._interval
+                # Deadline and shield in one scope, as each scope takes memory for hours.
+                with trio.CancelScope(deadline=due, shield=True) as self._sleep:
+                    await trio.sleep_forever()
+                if not self._ended:
+                    await self._check()
+        except BaseException as error:
+            self._core.crash(error)
 
     async def check(self) -> None:
-        """Send a ping and count it; or give up on the peer, if enough were counted."""
+        """Send a ping and count it; or give up on the peer, if enough were counted.
+
+        Cancelled, it has done nothing.
+        """
         await trio.lowlevel.checkpoint()
+        await self._check()
+
+    async def _check(self) -> None:
         if self.count >= self._max_pings:
-            # The clock may have jumped, and the peer's bytes be there but not yet read.
-            await trio.lowlevel.checkpoint()
-        if self._connection.state is not State.OPEN:
+            await self._read_what_is_there()
+        blocked_at = await self._find_blocked()
+        if not self._connection.is_open:
             return
         if self._saw_life():
             self.count = 0
+        self._received, self._blocked_at = self._connection.received.size, blocked_at
         if self.count >= self._max_pings:
-            self._owner.on_silence(f"{self.count} pings went unanswered")
+            self._core.give_up(f"{self.count} pings went unanswered")
             return
         self.count += 1
         self._forget_oldest()
         payload = self._new_payload()
         self._own.append(payload)
-        before = self._connection.sent.size
-        self._connection.send_ping(payload)
-        self._own_size += self._connection.sent.size - before
-        self._begin(payload, None)
+        self._send(payload, None)
+
+    async def _read_what_is_there(self) -> None:
+        # This process may have been suspended: then our sleep has ended, though what the peer
+        # sent meanwhile is still to be read.
+        self._reader.urgent += 1
+        self._reader.wake()
+        for _ in range(_FEW_TURNS):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        self._reader.urgent -= 1
+
+    async def _find_blocked(self) -> int | None:
+        """See whether bytes wait because the stream takes no more, for longer than a turn.
+
+        Returns:
+            How many bytes had gone by then; None if the stream is not blocked.
+        """
+        gone, wanted = self._outbox.progress
+        if gone >= wanted:
+            return None
+        for _ in range(_FEW_TURNS):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        gone, _ = self._outbox.progress
+        return gone if gone < wanted else None
 
     def _saw_life(self) -> bool:
-        received, delivered = self._connection.received.size, self._outbox.delivered
-        moved_on = self._data_waited and delivered - self._delivered > self._own_size
-        alive = received != self._received or moved_on or self._reader.paused
-        self._received, self._delivered = received, delivered
-        if not self._outbox.undelivered:
-            self._own_size = 0
-        self._data_waited = self._outbox.undelivered > self._own_size
-        return alive
+        if self._connection.received.size != self._received or self._reader.paused:
+            return True
+        return self._blocked_at is not None and self._outbox.progress[0] > self._blocked_at
 
     def _forget_oldest(self) -> None:
         if len(self._own) >= self._max_pings:
             payload = self._own.pop(0)
-            self._waiting.pop(payload, None)
+            self._under_way.pop(payload, None)
             self._connection.forget_ping(payload)
+
+    # -- pings ----------------------------------------------------------------------------
 
     def _new_payload(self) -> bytes:
         while True:
             payload = os.urandom(4)
-            if payload not in self._waiting:
+            if payload not in self._under_way:
                 return payload
 
-    def _begin(self, payload: bytes, ended: trio.Event | None) -> _Ping:
-        ping = self._waiting[payload] = _Ping(trio.current_time(), ended)
+    def _send(self, payload: bytes, ended: trio.Event | None) -> _Ping:
+        self._connection.send_ping(payload)
+        ping = self._under_way[payload] = _Ping(trio.current_time(), ended)
         self._outbox.flush()
         return ping
 
@@ -158,20 +192,32 @@ class Heartbeat:
 
         Returns:
             The round trip in seconds; None if the connection ended before the pong came.
+
+        Raises:
+            LookAheadFull: the pong lies behind messages that nobody receives.
         """
         payload = self._new_payload() if payload is None else payload
         ended = trio.Event()
-        self._connection.send_ping(payload)
-        ping = self._begin(payload, ended)
+        ping = self._send(payload, ended)
         self._reader.urgent += 1
         self._reader.wake()
         try:
-            await ended.wait()
+            await self._wait_for_pong(ended)
         finally:
             self._reader.urgent -= 1
-            self._waiting.pop(payload, None)
+            self._under_way.pop(payload, None)
             self._connection.forget_ping(payload)
         return ping.latency
+
+    async def _wait_for_pong(self, ended: trio.Event) -> None:
+        while True:
+            taken = self._reader.taken
+            with trio.move_on_after(PONG_PATIENCE):
+                await ended.wait()
+            if ended.is_set():
+                return
+            if self._reader.paused and self._reader.taken == taken:
+                raise LookAheadFull(PONG_PATIENCE)
 
     def take_pongs(self) -> None:
         """Note the pongs that came."""
@@ -179,16 +225,17 @@ class Heartbeat:
         for payload in answered:
             if payload in self._own:
                 self._own.remove(payload)
-            ping = self._waiting.pop(payload)
+            ping = self._under_way.pop(payload)
             ping.latency = self.latency = trio.current_time() - ping.sent
             if ping.ended is not None:
                 ping.ended.set()
         answered.clear()
 
     def end(self) -> None:
-        """No more pongs will come, and no more pings are needed."""
-        if self._alarm is not None:
-            current_timer().cancel(self._alarm)
-        for ping in self._waiting.values():
+        """Ping no more, and wake whoever waits for a pong."""
+        self._ended = True
+        if self._sleep is not None:
+            self._sleep.cancel()
+        for ping in self._under_way.values():
             if ping.ended is not None:
                 ping.ended.set()

@@ -61,20 +61,25 @@ class ConnectionLog:
 
         self._connection.trace(log_received, log_sent)
 
-    def ended(self, blamed: bool) -> None:
+    def ended(self, failed_by_us: bool, stream_error: Exception | None) -> None:
         """The connection has ended.
 
         Args:
-            blamed: Whether the peer broke the protocol, rather than being lost, or closed by
-                us for reasons of our own.
+            failed_by_us: Whether it was failed for a reason of ours.
+            stream_error: What the stream raised when it broke, or None.
         """
-        code, reason = close_code_and_reason(self._connection)
-        if blamed:
-            self._log(logging.WARNING, "the peer broke the protocol: %s (%d)", reason, code)
-        elif code == CloseCode.ABNORMAL_CLOSURE:
+        connection = self._connection
+        connection.trace(None, None)  # the functions hold this log, and it the connection
+        code, reason = close_code_and_reason(connection, stream_error)
+        failure = None if failed_by_us else connection.failure
+        if code == CloseCode.ABNORMAL_CLOSURE:
             self._log(logging.INFO, "lost: %s", reason)
-        else:
+        elif failure is None or failure.code == CloseCode.ABNORMAL_CLOSURE:
             self._log(logging.DEBUG, "closed with %d %r", code, reason)
+        elif failure.code == CloseCode.MESSAGE_TOO_BIG:
+            self._log(logging.INFO, "the peer sent more than we take: %s (%d)", reason, code)
+        else:
+            self._log(logging.WARNING, "the peer broke the protocol: %s (%d)", reason, code)
 
     def dropped(self, error: BaseException) -> None:
         """An exception that another one kept from being raised."""

@@ -38,6 +38,7 @@ class EndpointKeywords(TypedDict, total=False):
     on_data_frame: OnDataFrame | None
     control_handlers: Mapping[type[ControlFrame], ControlHandler]
     raise_on_close: bool
+    max_look_ahead: int
 
 
 def check_seconds(
@@ -109,6 +110,8 @@ class EndpointOptions:
         control_handlers: For control frames of one's own: an async function of the endpoint
             and the frame, for each class.
         raise_on_close: Whether `async for` raises at a clean close, too, instead of ending.
+        max_look_ahead: Bytes of messages, Python's overhead counted, that may wait to be
+            received before the endpoint stops reading.
     """
 
     max_pings: int = attrs.field(default=3, validator=_check_count)
@@ -129,6 +132,7 @@ class EndpointOptions:
     raise_on_close: bool = attrs.field(
         default=False, validator=attrs.validators.instance_of(bool)
     )
+    max_look_ahead: int = attrs.field(default=2**18, validator=_check_count)
 
     _inbound: InboundOptions = attrs.field(init=False, repr=False, eq=False)
 
@@ -139,6 +143,7 @@ class EndpointOptions:
             max_message_size=self.max_message_size,
             on_data_frame=self.on_data_frame,
             hold_oversize=True,
+            hold_close=True,
         )
 
     def create_connection(self, role: Role) -> Connection:

@@ -1,24 +1,26 @@
 """The one place that writes: whole frames go in, and leave in order.
 
-Frames wait in the connection's own queue until the stream can take them. What the stream
-took only a part of stays here, and nothing else is written before the rest of it: that is
-why a sender may be cancelled at any time and no frame is ever cut.
+Frames wait in the connection's own queue until the stream can take them. If the stream takes
+only a part of what it is given, the rest stays here, and nothing else is written before it.
+That is why a sender may be cancelled at any time and no frame is ever cut.
 
-On a socket the sender's own task writes at once. The writer task, started when it is first
-needed, writes what is left; it also writes what gathered while a received batch was being
-consumed, in the next tick of the scheduler.
+On a socket, the sender's own task writes at once. What the socket does not take is left to the
+writer task, which is started when the first such rest appears. The writer task also writes what
+has gathered while the outbox was corked, in the next turn of the scheduler.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..protocol import BUFFER_OVERHEAD, BytesLike, Outbound
-from .owner import Owner
+from ..protocol import BUFFER_OVERHEAD, BytesLike, Connection
 from .transport import STREAM_ERRORS, StreamTransport
-from .waiting import CHECKPOINT_EVERY, Bell
+from .waiting import CHECKPOINT_EVERY, WakeUp
+
+if TYPE_CHECKING:
+    from .core import EndpointCore
 
 HIGH_WATER: Final = 2**16
 """Bytes that may wait in the outbox before `send` waits; also those that gather at most."""
@@ -28,111 +30,125 @@ class Outbox:
     """Writes what its connection has to send.
 
     Args:
-        outbound: Where the frames come from.
+        connection: Where the frames come from.
         transport: Where they go.
-        owner: Starts the writer task, and is told when the stream can no longer be written.
+        core: Starts the writer task, and is told when the stream can no longer be written.
 
     Attributes:
-        gathering: Whether frames should gather until the tick ends, rather than each be
+        corked: Whether frames gather until the scheduler's next turn, rather than each be
             written at once.
         written: Bytes that the stream has taken.
-        broken: Whether the stream can no longer be written.
-        full: Whether a sender has to wait: more than `HIGH_WATER` bytes wait already.
+        ended: Whether nothing can be written any more.
+        held: Whether a sender must not simply go on: more than `HIGH_WATER` bytes wait, or
+            nothing can be written any more.
         yield_at: At which count of messages sent a sender has to call `checkpoint`.
     """
 
     __slots__ = (
         "_blocked",
         "_buffers",
+        "_connection",
+        "_core",
         "_left",
-        "_outbound",
-        "_owner",
         "_transport",
         "_waiting",
-        "_work",
-        "broken",
-        "full",
-        "gathering",
+        "_wake_up",
+        "corked",
+        "ended",
+        "held",
         "written",
         "yield_at",
     )
 
     def __init__(
-        self,
-        outbound: Outbound,
-        transport: StreamTransport,
-        owner: Owner,
+        self, connection: Connection, transport: StreamTransport, core: EndpointCore
     ) -> None:
-        self._outbound = outbound
+        self._connection = connection
         self._transport = transport
-        self._owner = owner
-        self._work: Bell | None = None  # there is one once the writer task is needed
+        self._core = core
+        self._wake_up: WakeUp | None = None  # the writer task's, once there is one
         # What was taken from the connection's queue and is not yet written.
         self._buffers: list[BytesLike] = []
         self._left = 0
         # Whether the stream has not taken all, and the rest is for the writer task.
         self._blocked = False
         self._waiting: list[trio.lowlevel.Task] = []
-        self.gathering = False
-        self.broken = False
-        self.full = False
+        self.corked = False
+        self.ended = False
+        self.held = False
         self.written = 0
         self.yield_at = CHECKPOINT_EVERY - 1
 
     @property
     def size(self) -> int:
         """Bytes that wait to be written."""
-        return self._left + self._outbound.size + self._transport.unsent
+        return self._left + self._connection.size_to_send + self._transport.unsent
 
     @property
     def memory(self) -> int:
         """Bytes of memory that they take."""
         taken = self._left + BUFFER_OVERHEAD * len(self._buffers)
-        return taken + self._outbound.memory + self._transport.unsent
+        return taken + self._connection.memory_to_send + self._transport.unsent
 
     @property
-    def undelivered(self) -> int:
-        """Bytes that the peer has not taken, so far as can be seen from here."""
-        return self.size + self._transport.in_flight
+    def progress(self) -> tuple[int, int]:
+        """How many bytes have gone to the peer so far, and how many should have.
 
-    @property
-    def delivered(self) -> int:
-        """Bytes that the peer has taken, so far as can be seen from here."""
-        return self.written - self._transport.in_flight
+        Bytes on their way through the network count as gone. They show nothing of the peer:
+        its system takes them, though its program may hang.
+        """
+        gone = self.written - self._transport.unsent - self._transport.held_by_system
+        return gone, self.written + self._left + self._connection.size_to_send
+
+    # -- writing --------------------------------------------------------------------------
 
     def flush_soon(self) -> None:
-        """Write what the connection has queued; while a batch is consumed, in this tick."""
-        if not self.gathering or self._blocked or self._outbound.size > HIGH_WATER:
+        """Write what the connection has queued: now, or if corked, in the next turn."""
+        size = self._connection.size_to_send
+        if not self.corked or self._blocked or size > HIGH_WATER:
             self.flush()
-        elif self._outbound.size:
+        elif size:
             self._wake_writer()
 
     def flush(self) -> None:
         """Write what the connection has queued: now, as far as it goes, and soon the rest."""
-        outbound, transport = self._outbound, self._transport
-        size = outbound.size
-        if self.broken or not (size or self._blocked or transport.unsent):
+        connection, transport = self._connection, self._transport
+        size = connection.size_to_send
+        if self.ended or not (size or self._blocked or transport.unsent):
             return
         if self._blocked:
-            self.full = self.size > HIGH_WATER
+            self.held = self.size > HIGH_WATER
             self._wake_writer()
             return
-        buffers = outbound.take()
+        buffers = connection.data_to_send()
         try:
             written = transport.write_nowait(buffers)
-        except STREAM_ERRORS:
-            self.give_up()
+        except STREAM_ERRORS as error:
+            self._break(error)
             return
         self.written += written
-        self.full = False
+        self.held = False
         if self._waiting:
             self._wake_waiting()
         if written < size or transport.unsent:
             self._buffers, self._left = buffers, size
             self._drop(written)
             self._blocked = True
-            self.full = self.size > HIGH_WATER
+            self.held = self.size > HIGH_WATER
             self._wake_writer()
+
+    def _drop(self, count: int) -> None:
+        """Let go of what was written."""
+        self._left -= count
+        done = 0
+        while count and count >= len(self._buffers[done]):
+            count -= len(self._buffers[done])
+            done += 1
+        del self._buffers[:done]
+        if count:
+            self._buffers[0] = memoryview(self._buffers[0])[count:]
+
+    # -- waiting for it -------------------------------------------------------------------
 
     async def wait_flushed(self, limit: int = HIGH_WATER) -> None:
         """Wait until at most `limit` bytes wait. Cancelled, it returns at once, silently.
@@ -140,22 +156,22 @@ class Outbox:
         Whoever waits here has nothing left to undo: its frame will be written whatever
         becomes of the task, and to raise `trio.Cancelled` would say that it was not sent.
         """
-        while self.size > limit and not self.broken:
+        while self.size > limit and not self.ended:
             if await self._wait_for_progress():
                 return
 
     async def wait_for_room(self) -> None:
-        """Wait until a sender may add a frame.
+        """Wait until a sender may add a frame, or nothing can be written any more.
 
         Raises:
-            trio.Cancelled: it was cancelled before there was room.
+            trio.Cancelled: it was cancelled before that.
         """
-        while self.full:
+        while self.held and not self.ended:
             if await self._wait_for_progress():
                 await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _wait_for_progress(self) -> bool:
-        """Sleep until bytes were written; says whether it was cancelled instead."""
+        """Sleep until bytes were written; returns whether it was cancelled instead."""
         task = trio.lowlevel.current_task()
         cancelled = False
 
@@ -175,64 +191,58 @@ class Outbox:
             trio.lowlevel.reschedule(task)
         self._waiting.clear()
 
-    def give_up(self) -> None:
-        """The stream is broken or closed: nothing more will be written."""
-        if self.broken:
-            return
-        self.broken = True
-        self.full = False
-        self._buffers.clear()
-        self._left = 0
-        self._owner.on_broken()
-        self._wake_waiting()
-        if self._work is not None:
-            self._work.ring()
-
-    def _drop(self, count: int) -> None:
-        """Let go of what was written."""
-        self._left -= count
-        done = 0
-        while count and count >= len(self._buffers[done]):
-            count -= len(self._buffers[done])
-            done += 1
-        del self._buffers[:done]
-        if count:
-            self._buffers[0] = memoryview(self._buffers[0])[count:]
-
     async def checkpoint(self) -> None:
-        """Give the scheduler its turn, and senders leave to go on without for a while."""
+        """Let other tasks run; senders need not do so again for a while."""
         await trio.lowlevel.checkpoint()
-        self.yield_at = self._outbound.sent.messages + CHECKPOINT_EVERY
+        self.yield_at = self._connection.sent.messages + CHECKPOINT_EVERY
+
+    # -- the writer task ------------------------------------------------------------------
 
     def _wake_writer(self) -> None:
-        if self._work is None:
-            self._work = Bell()
-            self._owner.start_task(self.run_writer)
+        if self._wake_up is None:
+            self._wake_up = WakeUp()
+            self._core.start_task(self.run_writer, "writer")
         else:
-            self._work.ring()
+            self._wake_up.wake()
 
     async def run_writer(self) -> None:
-        """The writer task."""
-        assert self._work is not None
-        while not self.broken:
-            if self._outbound.size and not self._blocked:
+        """The writer task: write what senders have left, until nothing can be written."""
+        assert self._wake_up is not None
+        while not self.ended:
+            if self._connection.size_to_send and not self._blocked:
                 self.flush()
             elif self.size:
                 await self._write_when_possible()
             else:
                 self._blocked = False
-                await self._work.wait()
+                await self._wake_up.wait()
 
     async def _write_when_possible(self) -> None:
         if not self._left:
-            self._left = self._outbound.size
-            self._buffers = self._outbound.take()
+            self._left = self._connection.size_to_send
+            self._buffers = self._connection.data_to_send()
         try:
             written = await self._transport.write_some(self._buffers)
-        except STREAM_ERRORS:
-            self.give_up()
+        except STREAM_ERRORS as error:
+            self._break(error)
             return
         self.written += written
         self._drop(written)
-        self.full = self.size > HIGH_WATER
+        self.held = self.size > HIGH_WATER
         self._wake_waiting()
+
+    # -- ending ---------------------------------------------------------------------------
+
+    def _break(self, error: Exception) -> None:
+        if not self.ended:
+            self._core.on_write_failed(error)
+            self.end()
+
+    def end(self) -> None:
+        """Write nothing more, and wake whoever waits to send."""
+        self.ended = self.held = True
+        self._buffers.clear()
+        self._left = 0
+        self._wake_waiting()
+        if self._wake_up is not None:
+            self._wake_up.wake()

@@ -1,43 +1,44 @@
-"""Reading is a role: the one clever thing in the house.
+"""Reading the stream: by the reader task, or by a receiver in its stead.
 
-The role is held by one task at a time; each read becomes one batch of messages, in the inbox.
+Every endpoint has a reader task. It reads the stream, and sends each batch of messages that a
+read brings to the receivers, through a memory channel. That is all there is to it on most
+streams.
 
-On a stream of any kind the role is the reader task's for good: it reads, and its batches
-cross the inbox's memory channel to whoever receives.
+On a socket one thing is done differently, as a switch between two tasks is much of what a small
+message costs. Reading is a role there, held by one task at a time (`Holder`):
 
-On a socket, which can be read without blocking, a task that waits in `receive` takes the
-role itself whenever nobody holds it, so that a message costs no switch between tasks. When it
-has its message it lets go, and the connection is watched: if nobody has read it again when a
-tick (`TAKEOVER_DELAY`) has passed, the application is busy with other things, and the reader
-task takes over, as pings must be answered, closes noticed and the look-ahead filled all the
-same. So:
-
-- nobody holds the role between two reads; then a receiver may take it;
-- a receiver holds it only inside `receive`, and lets go of it when cancelled, having lost
-  nothing: bytes are read and made into messages between two checkpoints;
-- a receiver that finds the reader task holding it waits at the memory channel for the next
-  batch, and may take the role itself after that;
-- the reader task is started when it is needed, and reads on while it is: while the connection
-  is unattended, which ends when a receiver waits for it; while somebody waits for a pong; while
-  the connection is being closed;
-- while it is not, there is none, for hours if need be, and no timer either (see `watch`). A
-  connection for which nobody holds the role is always watched, or has its reader task.
+- A receiver that waits for a message takes the role if nobody has it, and reads the socket in
+  its own task. The reader task is parked meanwhile. When the receiver has a batch, or is
+  cancelled, it gives up the role. It cannot lose anything: bytes are read and made into
+  messages between two checkpoints.
+- If then no receiver has read for a tick, the watch (see `watch`) wakes the reader task, which
+  takes the role: the application is busy, but pings must be answered, closes noticed, and
+  messages read ahead.
+- A receiver that finds the reader task reading waits for its batch at the memory channel; after
+  that, it may take the role itself again.
+- The reader task also reads while somebody waits for a pong, and while the connection is being
+  closed.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Awaitable
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
 
-from ..protocol import OPEN, BytesLike, Connection, Entry
-from .inbox import Inbox
-from .outbox import Outbox
-from .owner import Owner
+from ..protocol import OPEN, BytesLike, Connection, Entry, memory_of
 from .transport import STREAM_ERRORS, NonblockingTransport, StreamTransport
-from .watch import current_watch
+from .waiting import WakeUp
+from .watch import current_watch, is_time_real
+
+if TYPE_CHECKING:
+    from .core import EndpointCore
+
+Batch: TypeAlias = tuple[list[Entry], int]
+"""What one read brought, and the memory that it takes."""
 
 
 class Holder(enum.Enum):
@@ -54,44 +55,53 @@ _RECEIVER: Final = Holder.RECEIVER
 
 
 class Reader:
-    """Reads the stream, and puts what arrived in the inbox.
+    """Reads the stream, and makes batches of messages.
 
     Args:
         connection: Makes messages of bytes.
         transport: Where the bytes come from.
-        outbox: Told when frames should gather.
-        owner: Starts the reader task, and is told what else a read has brought.
+        max_look_ahead: Bytes of messages that wait for a receiver, at which the reader task
+            stops reading.
+        core: Is told of all that a read brings besides messages.
 
     Attributes:
-        ended: Whether no more messages will come, and the look-ahead is all that is left.
-        held_up: Whether reading has to wait for something else.
-        inbox: What was read and not yet received.
+        being_received: Of `waiting`, the batch that a receiver has taken.
+        ended: Whether no more messages will come, but those that wait already.
+        held_up: Whether reading has to wait for the handlers of control frames.
         reads: How often a receiver has begun to read, or was about to.
-        stream_error: What the stream raised when it broke, or None.
-        urgent: How many reasons there are to read on without delay, though nobody receives.
-        wants_whole: Whether a receiver waits for a whole message, and one that is too big is
-            to be refused.
-        watched: Whether it is noticed if nobody reads.
+        taken: How many batches of the reader task receivers have taken.
+        urgent: How many reasons there are for the reader task to read although a receiver
+            might do so.
+        waiting: Bytes of memory of the batches that the reader task has read and that are
+            not yet received.
+        wake_up: What the reader task is parked at.
+        wants_whole: Whether a receiver waits for a whole message, so that one which is too
+            big is refused; else it is kept for somebody who may stream it.
+        watched: Whether the watch has it.
     """
 
     __slots__ = (
+        "_awaited",
+        "_channel",
         "_connection",
-        "_draining",
+        "_core",
+        "_deadline",
+        "_discarding",
         "_holder",
-        "_inbound",
-        "_nonblocking",
-        "_owner",
-        "_reading",
-        "_started",
+        "_max_look_ahead",
+        "_receivers_read",
+        "_scope",
         "_transport",
         "_unattended",
         "_watch",
+        "being_received",
         "ended",
         "held_up",
-        "inbox",
         "reads",
-        "stream_error",
+        "taken",
         "urgent",
+        "waiting",
+        "wake_up",
         "wants_whole",
         "watched",
     )
@@ -100,99 +110,35 @@ class Reader:
         self,
         connection: Connection,
         transport: StreamTransport,
-        outbox: Outbox,
-        owner: Owner,
+        max_look_ahead: int,
+        core: EndpointCore,
     ) -> None:
-        assert connection.inbound is not None
         self._connection = connection
-        self._inbound = connection.inbound
         self._transport = transport
-        self._nonblocking = transport if isinstance(transport, NonblockingTransport) else None
-        self._owner = owner
-        self.inbox = Inbox(outbox, self.wake)
+        self._max_look_ahead = max_look_ahead
+        self._core = core
+        self._receivers_read = isinstance(transport, NonblockingTransport) and is_time_real()
+        # Made when the reader task has its first batch, or a receiver first waits for one.
+        self._channel: (
+            tuple[trio.MemorySendChannel[Batch], trio.MemoryReceiveChannel[Batch]] | None
+        ) = None
+        self._awaited = False  # whether a receiver waits at the channel
         self._holder = _NOBODY
-        self._reading: trio.CancelScope | None = None
+        self._scope: trio.CancelScope | None = None
+        self._deadline = math.inf
         self._watch = current_watch()
-        self._unattended = self._nonblocking is None
-        self._draining = False
-        self._started = False
-        self.watched = False
+        self._unattended = not self._receivers_read  # no receiver has read for a tick
+        self._discarding = False
+        self.being_received = 0
         self.ended = False
         self.held_up = False
         self.reads = 0
+        self.taken = 0
         self.urgent = 0
+        self.waiting = 0
+        self.wake_up = WakeUp()
         self.wants_whole = False
-        self.stream_error: BaseException | None = None
-
-    # -- in the task that receives --------------------------------------------------------
-
-    def wait_for_batch(self) -> Awaitable[None]:
-        """Wait for something to be read, or read it; one receiver at a time.
-
-        The inbox may be as empty as before: look again, and whether it has `ended`.
-        """
-        if self._inbound.assembler.oversize and self.wants_whole:
-            return self._settle_oversize()
-        if self._holder is _NOBODY and self._nonblocking and not self.held_up:
-            return self._read_in_place(self._nonblocking)
-        return self.inbox.wait()
-
-    async def _settle_oversize(self) -> None:
-        self._take_in(b"")
-        self._end_if_over()
-
-    async def _read_in_place(self, transport: NonblockingTransport) -> None:
-        self._holder = _RECEIVER
-        self._unattended = False
-        self.reads += 1
-        try:
-            if self._inbound.pending:
-                await trio.lowlevel.checkpoint()
-                batch = self._take_in(b"")
-            else:
-                await transport.wait_readable()
-                batch = self._read_nowait(transport)
-        except STREAM_ERRORS as error:
-            if self.ended:
-                return  # it was `end` that woke us
-            self.stream_error = error
-            batch = self._take_in(None)
-        finally:
-            self._holder = _NOBODY
-            self._have_watched()
-            if self.urgent:
-                self.wake()
-        if batch:
-            self.inbox.load(batch)
-        self._end_if_over()
-
-    def _read_nowait(self, transport: NonblockingTransport) -> list[Entry]:
-        """Read, straight into its place what belongs to a large frame."""
-        room = self._inbound.room
-        if room is None:
-            data = transport.read_nowait()
-            return self._take_in(data or None) if data is not None else []
-        with room:
-            got = transport.read_into_nowait(room)
-        if got is None:
-            return []
-        filled, data = got
-        return self._take_in(data if filled or data else None, filled)
-
-    def _have_watched(self) -> None:
-        """Somebody has to read on: watch whether it is the application."""
-        if not (self.watched or self.ended):
-            self._watch.add(self)
-
-    def take_over(self) -> None:
-        """Nobody has read for a tick: the reader task has to."""
-        self._unattended = True
-        self.wake()
-
-    @property
-    def is_read(self) -> bool:
-        """Whether a receiver is reading."""
-        return self._holder is _RECEIVER
+        self.watched = False
 
     # -- what was read --------------------------------------------------------------------
 
@@ -205,26 +151,156 @@ class Reader:
         else:
             try:
                 batch = connection.receive_data(data, filled)
-            except Exception as error:  # from on_data_frame, which is the application's
-                self._owner.crash(error)
-        if connection.has_news or self._transport.unsent:
+            except BaseException as error:  # from on_data_frame, which is the application's
+                self._core.crash(error)
+        if connection.control_arrived or self._transport.unsent:
             if connection.oversize:
                 self._decide_on_oversize(batch)
-            self._owner.on_news()
-        if self._draining:
+            self._core.handle_control()
+        if self._discarding:
             batch.clear()
         return batch
 
     def _decide_on_oversize(self, batch: list[Entry]) -> None:
-        if self._draining:
+        if self._discarding:
             self._connection.stream_message()
             self._connection.skip_message()
         elif self.wants_whole and not batch:
             self._connection.refuse_oversize()
 
-    def _end_if_over(self) -> None:
-        if self._connection.peer_state is not OPEN:
+    # -- in the task of a receiver, of which there is one at a time -----------------------
+
+    def next_batch(self) -> Awaitable[list[Entry]]:
+        """Wait for the next batch, or read it. It may be empty: then see whether it `ended`."""
+        if self.wants_whole and self._connection.oversize:
+            return self._refuse_oversize()
+        if self._receivers_read and self._holder is _NOBODY and not self.held_up:
+            return self._read_in_place()
+        return self._receive_batch()
+
+    async def _refuse_oversize(self) -> list[Entry]:
+        batch = self._take_in(b"")
+        self._end_if_over()
+        return batch
+
+    async def _read_in_place(self) -> list[Entry]:
+        self._holder = _RECEIVER
+        self._unattended = False
+        self.reads += 1
+        transport = self._transport
+        assert isinstance(transport, NonblockingTransport)
+        try:
+            if self._connection.pending:
+                await trio.lowlevel.checkpoint()
+                return self._take_in(b"")
+            await transport.wait_readable()
+            return self._read_nowait(transport)
+        except STREAM_ERRORS as error:
+            if self.ended:
+                return []  # the stream was not at fault: `end` has woken us
+            self._core.note_stream_error(error)
+            return self._take_in(None)
+        finally:
+            self._holder = _NOBODY
+            self._end_if_over()
+            if not (self.watched or self.ended):
+                self._watch.add(self)
+            if self.urgent or self.ended:
+                self.wake()
+
+    def _read_nowait(self, transport: NonblockingTransport) -> list[Entry]:
+        room = self._connection.room
+        if room is None:
+            data = transport.read_nowait()
+            return self._take_in(data or None) if data is not None else []
+        with room:  # the rest of a large frame goes straight to its place
+            got = transport.read_into_nowait(room)
+        if got is None:
+            return []
+        filled, data = got
+        return self._take_in(data if filled or data else None, filled)
+
+    async def _receive_batch(self) -> list[Entry]:
+        self._awaited = True
+        try:
+            batch, self.being_received = await self._open_channel()[1].receive()
+        except trio.EndOfChannel:
+            return []
+        finally:
+            self._awaited = False
+        self.taken += 1
+        return batch
+
+    def next_batch_nowait(self) -> list[Entry]:
+        """The next batch that the reader task has read; empty if there is none."""
+        if self._channel is None:
+            return []
+        try:
+            batch, self.being_received = self._channel[1].receive_nowait()
+        except (trio.WouldBlock, trio.EndOfChannel):
+            return []
+        self.taken += 1
+        return batch
+
+    def note_received(self) -> None:
+        """All of a batch has been received: the reader task may read on, if it was full."""
+        if self.being_received:
+            self.waiting -= self.being_received
+            self.being_received = 0
+            self.wake()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether a receiver is reading."""
+        return self._holder is _RECEIVER
+
+    def take_over(self) -> None:
+        """Have the reader task read: no receiver has done so for a tick."""
+        self._unattended = True
+        self.wake()
+
+    # -- the reader task ------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """The reader task: read whenever it is its turn, until no more messages will come.
+
+        All that it waits for is shielded from cancellation; `end` makes it return.
+        """
+        if self._receivers_read:
+            self._watch.add(self)
+        while not (self.ended and self._holder is _NOBODY):
+            if not self._is_its_turn:
+                await self._park()
+                continue
+            self._holder = Holder.READER_TASK
+            try:
+                batch = await self._read()
+            finally:
+                self._holder = _NOBODY
+            self._hand_over(batch)
+            self._end_if_over()
+
+    async def _park(self) -> None:
+        if self._deadline == math.inf:
+            await self.wake_up.wait(shielded=True)
+            return
+        with trio.CancelScope(deadline=self._deadline, shield=True) as scope:
+            await self.wake_up.wait()
+        if scope.cancelled_caught:
             self.end()
+
+    async def _read(self) -> list[Entry]:
+        if self._connection.pending:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return [] if self.ended else self._take_in(b"")
+        data: BytesLike | None = None
+        with trio.CancelScope(deadline=self._deadline, shield=True) as self._scope:
+            try:
+                data = await self._transport.read() or None
+            except STREAM_ERRORS as error:
+                self._core.note_stream_error(error)
+        self._scope = None
+        return [] if self.ended else self._take_in(data)
 
     def feed(self, data: BytesLike) -> None:
         """Take in what was read before the endpoint was there."""
@@ -234,97 +310,82 @@ class Reader:
     def _hand_over(self, batch: list[Entry]) -> None:
         if not batch:
             return
-        if self.inbox.awaited and self._nonblocking:
-            # Whoever gets it may read the next one for itself.
+        if self._awaited and self._receivers_read:
+            # Whoever gets it may read the next one in its own task.
             self._unattended = False
             self.reads += 1
-            self._have_watched()
-        self.wants_whole = False  # and may want to stream it
-        self.inbox.put(batch)
+            if not (self.watched or self.ended):
+                self._watch.add(self)
+        self._awaited = False
+        self.wants_whole = False  # whoever receives next says anew what it wants
+        weight = sum(map(memory_of, batch))
+        self.waiting += weight
+        self._open_channel()[0].send_nowait((batch, weight))
 
-    # -- the reader task ------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Begin: the stream is open."""
-        if self._nonblocking:
-            self._have_watched()
-        self.wake()
+    def _open_channel(
+        self,
+    ) -> tuple[trio.MemorySendChannel[Batch], trio.MemoryReceiveChannel[Batch]]:
+        if self._channel is None:
+            # Its bound is in bytes: `max_look_ahead`.
+            self._channel = trio.open_memory_channel[Batch](math.inf)
+        return self._channel
 
     def wake(self) -> None:
-        """Start the reader task, if it is its turn."""
-        if not self._started and self._is_turn_of_task:
-            self._started = True
-            self._owner.start_task(self._owner.run_reader)
-
-    async def run(self) -> bool:
-        """The reader task: reads as long as it is its turn.
-
-        Returns:
-            Whether the peer's half has ended; if not, it will be started again.
-        """
-        while self._is_turn_of_task and not self.ended:
-            self._holder = Holder.READER_TASK
-            try:
-                batch = await self._read()
-            finally:
-                self._holder = _NOBODY
-            self._hand_over(batch)
-            self._end_if_over()
-        self._started = self.ended and self._holder is _NOBODY
-        return self._started
-
-    async def _read(self) -> list[Entry]:
-        if self._connection.pending:
-            await trio.lowlevel.checkpoint()
-            return self._take_in(b"")
-        data: BytesLike | None = None
-        with trio.CancelScope() as self._reading:
-            try:
-                data = await self._transport.read() or None
-            except STREAM_ERRORS as error:
-                self.stream_error = error
-        return [] if self.ended else self._take_in(data)
+        """Wake the reader task, if it is its turn to read."""
+        if self._is_its_turn:
+            self.wake_up.wake()
 
     @property
-    def _is_turn_of_task(self) -> bool:
-        """Whether the reader task has something to do; a receiver wakes it when it lets go."""
+    def _is_its_turn(self) -> bool:
         if self._holder is not _NOBODY:
             return False
-        return self.ended or (self._is_needed and not self._must_pause)
+        needed = self._unattended or self.urgent > 0 or self._awaited
+        return self.ended or (needed and not self._must_pause)
 
     @property
-    def _is_needed(self) -> bool:
-        return self._unattended or self.urgent > 0 or self.inbox.awaited
+    def _must_pause(self) -> bool:
+        if self._discarding:
+            return False
+        too_much = self.waiting >= self._max_look_ahead
+        return too_much or self.held_up or self._connection.oversize
 
     @property
     def paused(self) -> bool:
         """Whether nothing is read, because the application does not receive."""
         return self._holder is _NOBODY and self._must_pause
 
-    @property
-    def _must_pause(self) -> bool:
-        if self._draining:
-            return False
-        return self.inbox.full or self.held_up or self._connection.oversize
-
     # -- ending ---------------------------------------------------------------------------
 
-    def drain(self) -> None:
-        """Drop all messages from here on: the application will receive no more."""
-        self._draining = True
+    def _end_if_over(self) -> None:
+        if self._connection.peer_state is not OPEN:
+            self.end()
+
+    def discard(self) -> None:
+        """Read on, but discard all messages: the application will receive no more."""
+        self._discarding = True
         self.urgent += 1
         if self._connection.oversize:
             self._take_in(b"")
         self.wake()
 
-    def end(self) -> None:
-        """No more messages will come: whoever waits for some is woken."""
-        self.ended = True
+    def end_by(self, deadline: float) -> None:
+        """Read for so long at most: what has not come by then is not waited for."""
+        self._deadline = min(self._deadline, deadline)
         self.urgent += 1
+        if self._scope is not None:
+            self._scope.deadline = self._deadline
+        self.wake_up.wake()
+
+    def end(self) -> None:
+        """Read no more, and wake whoever waits for a message."""
+        self.ended = True
         self._watch.forget(self)
-        self.inbox.close()
-        if self._reading is not None:
-            self._reading.cancel()
-        if self._holder is _RECEIVER and self._nonblocking:
-            self._nonblocking.interrupt()
-        self.wake()
+        if self._channel is not None:
+            self._channel[0].close()
+        if self._scope is not None:
+            self._scope.cancel()
+        if self._holder is _RECEIVER:
+            assert isinstance(self._transport, NonblockingTransport)
+            self._transport.interrupt()  # it wakes the reader task in turn
+        else:
+            self.wake_up.wake()

@@ -1,84 +1,166 @@
-"""Receiving: from the inbox to the application, as whole messages or piece by piece."""
+"""Receiving: from the batches that were read to the application, whole or piece by piece."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import trio
 
 from ..protocol import CloseCode, Connection, Entry, Message, Piece, memory_of
-from .inbox import Inbox
-from .owner import Owner
+from .outbox import Outbox
 from .reader import Reader
-from .waiting import Turns
+from .waiting import CHECKPOINT_EVERY, FairLock
+
+if TYPE_CHECKING:
+    from .core import EndpointCore
 
 
 class Receiver:
-    """Hands out messages, one receiver at a time.
+    """Hands out messages in order, to one task at a time.
 
     Args:
         connection: Is told what becomes of the message that is arriving.
-        reader: Waits for more.
-        owner: Is told when a message was refused.
+        reader: Where the batches come from.
+        outbox: Is corked while a batch of several messages is being received, so that the
+            answers to them leave in one write.
+        core: Is told when the messages before a failure were all handed out.
 
     Attributes:
-        turns: Whose turn it is to receive; all methods but `next_message` are for its holder.
+        lock: Held by the task that receives; all methods but `next_message` need it.
+        ready: Entries that may be received without a wait, the next one last; always the
+            same list.
     """
 
-    __slots__ = ("_connection", "_inbox", "_owner", "_pieces", "_reader", "turns")
+    __slots__ = (
+        "_connection",
+        "_core",
+        "_outbox",
+        "_pieces",
+        "_reader",
+        "_rest",
+        "_since_checkpoint",
+        "lock",
+        "ready",
+    )
 
-    def __init__(self, connection: Connection, reader: Reader, owner: Owner) -> None:
+    def __init__(
+        self, connection: Connection, reader: Reader, outbox: Outbox, core: EndpointCore
+    ) -> None:
         self._connection = connection
         self._reader = reader
-        self._inbox: Inbox = reader.inbox
-        self._owner = owner
+        self._outbox = outbox
+        self._core = core
+        self.lock = FairLock("receiving")
+        self.ready: list[Entry] = []
+        self._rest: list[Entry] = []  # of the same batch, what comes after `ready`; reversed
+        self._since_checkpoint = 0  # entries since others were last given a turn
         # Of a message that is streamed, what was taken from a batch but not handed out.
         self._pieces: list[Piece] = []
-        self.turns = Turns("receiving")
 
     @property
     def size(self) -> int:
-        """Bytes of memory that all takes which was read and not received."""
-        in_pieces = sum(map(memory_of, self._pieces))
-        return self._inbox.size + in_pieces + self._connection.inbound_size
+        """Bytes of memory of all that was read and not received, Python's overhead counted."""
+        size = self._reader.waiting + self._connection.inbound_size
+        size += sum(map(memory_of, self._pieces))
+        if not self._reader.being_received:  # a receiver has read it itself, and not weighed
+            size += sum(map(memory_of, (*self.ready, *self._rest)))
+        return size
+
+    # -- entries --------------------------------------------------------------------------
+
+    async def next_entry(self) -> Entry | None:
+        """Wait for the next message, or the next piece of the one that is being streamed.
+
+        Returns:
+            None once there will be no more.
+        """
+        if self._pieces:
+            return self._pieces.pop(0)
+        while not self._fill_ready():
+            if self._reader.ended:
+                if self._connection.close_held:
+                    self._core.release_close()
+                return None
+            self._start_batch(await self._reader.next_batch())
+        return self._pop()
+
+    def _fill_ready(self) -> bool:
+        """Have something in `ready`, if anything has been read; returns whether it has."""
+        if not self.ready and not self._rest:
+            self._start_batch(self._reader.next_batch_nowait())
+        if not self.ready and self._rest:
+            self._take_slice()
+        return bool(self.ready)
+
+    def _start_batch(self, batch: list[Entry]) -> None:
+        if len(batch) == 1:
+            self.ready.append(batch[0])
+        elif batch:
+            batch.reverse()
+            self._rest = batch
+            self._outbox.corked = True
+            self._take_slice()
+
+    def _take_slice(self) -> None:
+        # No more than may be received before others must have a turn.
+        self.ready += self._rest[-CHECKPOINT_EVERY:]
+        del self._rest[-CHECKPOINT_EVERY:]
+
+    def _pop(self) -> Entry:
+        entry = self.ready.pop()
+        if not self.ready:
+            self.note_ready_empty()
+        return entry
+
+    def note_ready_empty(self) -> None:
+        """The last entry of `ready` has just been taken."""
+        if not self._rest:
+            # Uncorked already now: the answer to the last message takes those before it along.
+            self._outbox.corked = False
+            self._reader.note_received()
+
+    async def _checkpoint(self) -> None:
+        """Before an entry is taken from `ready`: a cancellation point, and others' turn."""
+        if self._since_checkpoint + len(self.ready) > CHECKPOINT_EVERY:
+            self._since_checkpoint = 0
+            await self._outbox.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        self._since_checkpoint += len(self.ready)
+
+    def discard(self) -> None:
+        """Forget all that was read and not received."""
+        self._pieces.clear()
+        while self.ready or self._rest or self._fill_ready():
+            self.ready.clear()
+            self._rest.clear()
+            self.note_ready_empty()
+
+    # -- whole messages -------------------------------------------------------------------
 
     async def next_message(self) -> str | bytes | Message | None:
         """Wait for the next whole message; None once there will be no more.
 
-        A cancellation point; cancelled, it has lost nothing. The pieces of a message whose
-        stream was cancelled before it could be entered are put together again.
+        A cancellation point. Cancelled, it has lost nothing: the pieces of a message that it
+        had begun to put together are kept.
         """
-        turns, inbox, reader = self.turns, self._inbox, self._reader
-        if turns.holder is None:
-            turns.holder = self
+        lock, reader = self.lock, self._reader
+        if lock.holder is None:
+            lock.holder = self
         else:
-            await turns.take()
+            await lock.acquire()
         try:
-            if self._pieces or inbox.ready or inbox.refill():
-                await inbox.checkpoint()
-                reader.wants_whole = True
-            elif not reader.ended:
-                reader.wants_whole = True
-                await reader.wait_for_batch()
-            if inbox.ready and not self._pieces:
-                entry: Entry | None = inbox.pop()
-            else:
-                entry = await self.next_entry()
+            if self._pieces or self._fill_ready():
+                await self._checkpoint()
+            reader.wants_whole = True
+            entry = await self.next_entry()
             return await self._join(entry) if isinstance(entry, Piece) else entry
         finally:
             reader.wants_whole = False
-            turns.pass_on()
-
-    async def next_entry(self) -> Entry | None:
-        """Wait for the next message, or the next piece of the one that is being streamed."""
-        if self._pieces:
-            return self._pieces.pop(0)
-        inbox, reader = self._inbox, self._reader
-        while not inbox.refill():
-            if reader.ended:
-                return None
-            await reader.wait_for_batch()
-        return inbox.pop()
+            lock.release()
 
     async def _join(self, piece: Piece) -> Message | None:
+        """Put a message together whose stream was cancelled before it could be entered."""
         payload, frame_type = bytearray(), piece.frame_type
         decode = bytearray.decode if isinstance(piece.payload, str) else bytes
         try:
@@ -102,12 +184,8 @@ class Receiver:
 
     def _refuse_pieces(self) -> None:
         limit = self._connection.max_message_size
-        self._connection.fail(
-            CloseCode.MESSAGE_TOO_BIG, f"a message of more than {limit} bytes"
-        )
-        self.drop()
-        self._owner.on_news()
-        self._reader.end()
+        self.discard()
+        self._core.fail(CloseCode.MESSAGE_TOO_BIG, f"a message of more than {limit} bytes")
 
     # -- as a stream ----------------------------------------------------------------------
 
@@ -117,7 +195,7 @@ class Receiver:
         Returns:
             The piece or the message; None once there will be no more.
         """
-        if not self._pieces and not self._inbox.refill():
+        if not self._pieces and not self._fill_ready():
             self._pieces += self._connection.stream_message()
             self._reader.wake()
         try:
@@ -128,14 +206,9 @@ class Receiver:
 
     def skip_message(self) -> None:
         """Drop the rest of the message that is being streamed."""
-        while self._pieces or self._inbox.refill():
-            entry = self._pieces.pop(0) if self._pieces else self._inbox.pop()
+        while self._pieces or self._fill_ready():
+            entry = self._pieces.pop(0) if self._pieces else self._pop()
             if isinstance(entry, Piece) and entry.final:
                 return
         self._connection.skip_message()
         self._reader.wake()
-
-    def drop(self) -> None:
-        """Forget all that was not received."""
-        self._pieces.clear()
-        self._inbox.drop()

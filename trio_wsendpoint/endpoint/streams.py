@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import trio
 
@@ -12,18 +12,18 @@ from ..protocol import (
     BYTES_LIKE,
     BinaryFrame,
     BytesLike,
-    Connection,
     Entry,
     Frame,
     Message,
+    MessageKind,
     Piece,
     TextFrame,
     encode_text,
 )
-from .outbox import Outbox
 from .receiving import Receiver
 
-StreamKind: TypeAlias = Literal["text", "binary"] | type[Frame]
+if TYPE_CHECKING:
+    from .core import EndpointCore
 
 _NAMES: dict[type[Frame], Literal["text", "binary"]] = {
     TextFrame: "text",
@@ -52,29 +52,18 @@ class SendStream:
     """One message on its way out, a fragment at a time; see `Endpoint.open_send_stream`."""
 
     __slots__ = (
-        "_check_open",
         "_closed",
         "_compress",
-        "_connection",
+        "_core",
         "_decoder",
         "_frame_type",
         "_one_at_a_time",
-        "_outbox",
     )
 
-    def __init__(
-        self,
-        connection: Connection,
-        outbox: Outbox,
-        frame_type: type[Frame],
-        compress: bool,
-        check_open: Callable[[], None],
-    ) -> None:
-        self._connection = connection
-        self._outbox = outbox
+    def __init__(self, core: EndpointCore, frame_type: type[Frame], compress: bool) -> None:
+        self._core = core
         self._frame_type = frame_type
         self._compress = compress
-        self._check_open = check_open
         text = frame_type is TextFrame
         self._decoder = codecs.getincrementaldecoder("utf-8")() if text else None
         self._one_at_a_time = _OneAtATime()
@@ -103,14 +92,14 @@ class SendStream:
             payload = self._to_payload(chunk)
             try:
                 await trio.lowlevel.checkpoint_if_cancelled()
-                await self._outbox.wait_for_room()
+                await self._core.outbox.wait_for_room()
                 self._check_not_left()
                 self._send(payload, final=False)
             except BaseException:
                 if self._decoder:
                     self._decoder.setstate(before)
                 raise
-            await self._outbox.wait_flushed()
+            await self._core.wait_sent()
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _check_not_left(self) -> None:
@@ -136,13 +125,13 @@ class SendStream:
                 raise ValueError(f"chunk makes the text invalid: {error.reason}") from None
 
     def _send(self, payload: bytes, *, final: bool) -> None:
-        self._check_open()
-        self._connection.send_fragment(
+        self._core.check_open()
+        self._core.connection.send_fragment(
             self._frame_type, payload, final=final, compress=self._compress
         )
-        self._outbox.flush_soon()
+        self._core.outbox.flush_soon()
 
-    def finish(self) -> None:
+    def send_final(self) -> None:
         """Send the final fragment.
 
         Raises:
@@ -167,9 +156,9 @@ class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
 
     __slots__ = (
         "_closed",
-        "_ended",
         "_first",
         "_one_at_a_time",
+        "_raise_broken",
         "_receiver",
         "_unfinished",
         "_waiting",
@@ -177,13 +166,13 @@ class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
     )
 
     def __init__(
-        self, first: Entry, receiver: Receiver, ended: Callable[[], Awaitable[Exception]]
+        self, first: Entry, receiver: Receiver, raise_broken: Callable[[], Awaitable[NoReturn]]
     ) -> None:
         piece = _as_piece(first)
-        self.kind: StreamKind = _NAMES.get(piece.frame_type, piece.frame_type)
+        self.kind: MessageKind = _NAMES.get(piece.frame_type, piece.frame_type)
         self._first: Piece | None = piece
         self._receiver = receiver
-        self._ended = ended
+        self._raise_broken = raise_broken
         self._unfinished = not piece.final
         self._closed = False
         self._one_at_a_time = _OneAtATime()
@@ -222,7 +211,7 @@ class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
     async def _next_piece(self) -> Piece:
         entry = await self._receiver.next_entry()
         if entry is None:
-            raise await self._ended()
+            await self._raise_broken()
         assert isinstance(entry, Piece)
         self._unfinished = not entry.final
         return entry
@@ -234,7 +223,10 @@ class ReceiveStream(trio.abc.ReceiveChannel[str | bytes]):
         await trio.lowlevel.checkpoint_if_cancelled()
 
     def close(self) -> None:
-        """The same, but a task that is receiving may take until the next tick to leave."""
+        """Leave the message, like `aclose`, without a wait.
+
+        A task that is receiving on this stream is cancelled, and leaves in its next turn.
+        """
         self._closed = True
         if self._waiting is not None:
             self._waiting.cancel()

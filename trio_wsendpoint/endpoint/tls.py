@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
@@ -21,6 +20,7 @@ from .transport import (
     READ_SIZE,
     NonblockingTransport,
     read_socket,
+    thread_buffer,
     write_socket,
 )
 
@@ -29,25 +29,13 @@ MAX_CIPHERTEXT: Final = 2**17
 
 _RECORD: Final = 2**14  # what one TLS record carries at most
 _READ_SIZE: Final = READ_SIZE + _RECORD  # with what TLS adds, no more reads than without it
+# What one read of the socket brings, and a record of which it brings the end. TLS has copied
+# the ciphertext before the first byte is decrypted, so both may go into the same buffer.
+_DECRYPTED_SIZE: Final = _READ_SIZE + _RECORD
 _LEAST_READ: Final = 2 * _RECORD
 _RENEGOTIATION_DELAY: Final = 0.01
 
 T = TypeVar("T")
-
-
-class _Scratch(threading.local):
-    """The buffer that all connections of a thread read and decrypt into, one after the other.
-
-    TLS has copied the ciphertext before the first byte is decrypted, so both may share it.
-    """
-
-    def __init__(self) -> None:
-        # What one read of the socket brings, and a record of which it brings the end.
-        self.buffer = memoryview(bytearray(_READ_SIZE + _RECORD))
-        self.ciphertext = self.buffer[:_READ_SIZE]
-
-
-_scratch = _Scratch()
 
 
 class TLSStream(trio.abc.HalfCloseableStream):
@@ -104,9 +92,9 @@ class TLSStream(trio.abc.HalfCloseableStream):
             trio.BrokenResourceError: TLS was broken, or cut off with no close_notify.
             OSError: the socket failed.
         """
-        if not self._may_hold_more and not self._fill_nowait(_scratch.ciphertext):
+        if not self._may_hold_more and not self._fill_nowait(thread_buffer.view[:_READ_SIZE]):
             return None
-        buffer = _scratch.buffer
+        buffer = thread_buffer.view[:_DECRYPTED_SIZE]
         size = self._decrypt(buffer)
         return buffer[:size] if size or self._may_hold_more else None
 
@@ -124,12 +112,12 @@ class TLSStream(trio.abc.HalfCloseableStream):
             trio.BrokenResourceError: TLS was broken, or cut off with no close_notify.
             OSError: the socket failed.
         """
-        ciphertext = _scratch.ciphertext
+        ciphertext = thread_buffer.view[:_READ_SIZE]
         if not self._may_hold_more and not self._fill_nowait(ciphertext):
             return None
         filled = self._decrypt(room, apart=ciphertext)
         if filled == len(room) and self._may_hold_more:
-            buffer = _scratch.buffer
+            buffer = thread_buffer.view[:_DECRYPTED_SIZE]
             size = self._decrypt(buffer, filled)
             if size:
                 return filled, buffer[:size]
@@ -280,7 +268,7 @@ class TLSStream(trio.abc.HalfCloseableStream):
 
     async def _read_more(self) -> None:
         await trio.lowlevel.wait_readable(self._socket)
-        self._fill_nowait(_scratch.ciphertext)
+        self._fill_nowait(thread_buffer.view[:_READ_SIZE])
 
     async def flush(self) -> None:
         """Write all ciphertext that waits."""

@@ -18,9 +18,8 @@ import trio
 
 from ..protocol import BytesLike
 
-with contextlib.suppress(ImportError):  # where they are missing, so is `os.readv`
+with contextlib.suppress(ImportError):  # where it is missing, so is `os.readv`
     import fcntl
-    import termios
 
 READ_SIZE: Final = 2**16
 """Bytes that one read of TLS, or of a stream that is no socket, takes at most."""
@@ -36,6 +35,13 @@ LARGE_WRITE: Final = 2**17
 
 MAX_UNSENT: Final = 2**20
 """Bytes that the system may be asked to hold unsent for it."""
+
+# Linux tells of a TCP socket what it has not sent (SIOCOUTQNSD), and of a Unix socket what the
+# peer has not read (SIOCOUTQ). Either changes only if the peer's program reads, while what TCP
+# has sent and the peer's system acknowledged would say nothing of the program.
+_LINUX: Final = sys.platform == "linux"
+_SIOCOUTQNSD: Final = 0x894B
+_SIOCOUTQ: Final = 0x5411
 
 _TRIO_UNSENT: Final = 2**14  # what `trio.SocketStream` has it hold
 
@@ -59,8 +65,8 @@ class StreamTransport:
         return 0
 
     @property
-    def in_flight(self) -> int:
-        """Bytes that the system has taken and the peer's has not, as far as that is known."""
+    def held_by_system(self) -> int:
+        """Bytes that the system cannot pass on until the peer reads, as far as it tells."""
         return 0
 
     async def read(self) -> BytesLike:
@@ -112,12 +118,16 @@ class NonblockingTransport(StreamTransport):
         self._socket = socket_stream.socket
 
     @property
-    def in_flight(self) -> int:
-        """Bytes that the system has taken and the peer's has not, as far as that is known."""
+    def held_by_system(self) -> int:
+        """Bytes that the system cannot pass on until the peer reads, as far as it tells."""
+        if not _LINUX:
+            return 0
+        is_unix = self._socket.family == trio.socket.AF_UNIX
         try:
-            answer = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
+            request = _SIOCOUTQ if is_unix else _SIOCOUTQNSD
+            answer = fcntl.ioctl(self._socket.fileno(), request, bytes(4))
         except (OSError, ValueError):
-            return 0  # not every system tells, and no socket once it is closed
+            return 0  # a socket of another kind, or one that is closed
         return int.from_bytes(answer, sys.byteorder)
 
     def read_nowait(self) -> BytesLike | None:
@@ -176,14 +186,14 @@ class NonblockingTransport(StreamTransport):
         return self.write_nowait(buffers)
 
 
-class _Scratch(threading.local):
+class _ThreadBuffer(threading.local):
     """The buffer that all reads of a thread go into, one after the other."""
 
     def __init__(self) -> None:
-        self.buffer = memoryview(bytearray(SCRATCH_SIZE))
+        self.view = memoryview(bytearray(SCRATCH_SIZE))
 
 
-_scratch = _Scratch()
+thread_buffer = _ThreadBuffer()
 
 
 def read_socket(
@@ -221,7 +231,8 @@ def write_large(socket: trio.socket.SocketType, buffers: Sequence[BytesLike], si
         usual = socket.getsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT)
     except (OSError, AttributeError):  # not TCP, or a system that has no such limit
         usual = None
-    if usual != _TRIO_UNSENT:
+    # Where the system does not tell what it holds, a slow peer would look like a dead one.
+    if usual != _TRIO_UNSENT or not _LINUX:
         return write_socket(socket, buffers)
     limit = trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT
     socket.setsockopt(*limit, min(size, MAX_UNSENT))
@@ -247,13 +258,13 @@ class SocketTransport(NonblockingTransport):
 
     def read_nowait(self) -> BytesLike | None:
         """Read what is there."""
-        scratch = _scratch.buffer
+        scratch = thread_buffer.view
         size = read_socket(self._socket, (scratch,))
         return None if size is None else scratch[:size]
 
     def read_into_nowait(self, room: memoryview) -> tuple[int, BytesLike] | None:
         """Read what is there, the first of it straight into its place."""
-        scratch = _scratch.buffer
+        scratch = thread_buffer.view
         size = read_socket(self._socket, (room, scratch))
         if size is None:
             return None

@@ -1,54 +1,63 @@
 """Two ways to wait that cost next to nothing while nobody does.
 
-A `trio.Lock` and a `trio.lowlevel.ParkingLot` for each purpose would be most of what an idle
-connection takes of memory, and much of what a message costs.
+A `trio.Lock` or a `trio.lowlevel.ParkingLot` for each purpose would be most of the memory that
+an idle connection takes, and much of what a message costs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Final
 
 import trio
 
 CHECKPOINT_EVERY: Final = 64
-"""Messages sent or received without waiting, before the scheduler has its turn."""
+"""Messages that a task may send or receive without waiting before it must let others run."""
 
 
-class Bell:
-    """Wakes the one task that waits for it."""
+def _stay(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED
+
+
+class WakeUp:
+    """Lets one task sleep until another wakes it."""
 
     __slots__ = ("_task",)
 
     def __init__(self) -> None:
         self._task: trio.lowlevel.Task | None = None
 
-    async def wait(self) -> None:
-        """Wait until it rings from now on; cancelled, it may be waited for again."""
+    def wait(self, *, shielded: bool = False) -> Awaitable[None]:
+        """Sleep until the next `wake`. Cancelled, it may be called again.
 
-        def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-            self._task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
+        Args:
+            shielded: Whether to sleep on when cancelled. A `CancelScope` would do the same
+                with twice the memory of the task.
+        """
         self._task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        abort = _stay if shielded else self._leave
+        return trio.lowlevel.wait_task_rescheduled(abort)  # noqa: ASYNC105 - the caller does
 
-    def ring(self) -> bool:
-        """Wake whoever waits; says whether anybody did."""
+    def _leave(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def wake(self) -> None:
+        """Wake the task that sleeps, if one does."""
         task, self._task = self._task, None
         if task is not None:
             trio.lowlevel.reschedule(task)
-        return task is not None
 
 
-class Turns:
-    """A lock that is passed on to those who wait for it, in the order in which they came.
+class FairLock:
+    """A lock that goes to the tasks that wait for it in the order in which they came.
 
     Args:
-        purpose: What its holder does, for the error of a task that waits for itself.
+        purpose: What its holder does, for the error of a task that would wait for itself.
 
     Attributes:
-        holder: Whose turn it is: a task, or whatever else takes it when it is None and gives
-            it up again without asking for it twice.
+        holder: Who has the lock, or None. To save a call for each message, whoever finds None
+            may set it without `acquire`; it calls `release` all the same.
     """
 
     __slots__ = ("_lot", "_purpose", "holder")
@@ -58,11 +67,11 @@ class Turns:
         self._lot: trio.lowlevel.ParkingLot | None = None
         self.holder: object | None = None
 
-    async def take(self) -> None:
-        """Wait for one's turn; no checkpoint if nobody else has it.
+    async def acquire(self) -> None:
+        """Wait for the lock; no checkpoint if it is free.
 
         Raises:
-            RuntimeError: it is the caller's turn already, and it would wait for ever.
+            RuntimeError: the caller has it already, and would wait for ever.
         """
         if self.holder is None:
             self.holder = trio.lowlevel.current_task()
@@ -73,15 +82,15 @@ class Turns:
             self._lot = trio.lowlevel.ParkingLot()
         await self._lot.park()
 
-    def pass_on(self) -> None:
-        """End one's turn."""
+    def release(self) -> None:
+        """Give the lock to the task that has waited longest, if any does."""
         self.holder = None
         if self._lot is not None:
             for task in self._lot.unpark():
                 self.holder = task
 
     async def __aenter__(self) -> None:
-        await self.take()
+        await self.acquire()
 
     async def __aexit__(self, *_: object) -> None:
-        self.pass_on()
+        self.release()

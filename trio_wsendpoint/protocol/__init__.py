@@ -3,8 +3,9 @@
 It can be used with no Trio at all; see `Connection`.
 """
 
+from .assembly import InboundOptions, OnDataFrame
 from .close import CloseCode, check_close_arguments
-from .connection import Connection, Role, check_sendable
+from .connection import Connection, Role
 from .deflate import PermessageDeflate
 from .errors import HandshakeError, HandshakeRejected, LocalProtocolError, ProtocolError
 from .extensions import Codec, Extension, Parameters, check_extensions
@@ -25,19 +26,20 @@ from .frames import (
 from .handshake import Agreement, ClientHandshake, ServerHandshake, refusal
 from .http import Headers, HeadersLike, Request, Response
 from .http11 import RequestReader, ResponseReader, encode_request, encode_response
-from .inbound import Inbound
 from .masking import BYTES_LIKE, BytesLike
 from .messages import (
     PLAIN_TYPES,
     Entry,
     Message,
+    MessageKind,
     Piece,
     create_message,
     encode_text,
+    frame_type_of,
     memory_of,
+    to_sendable,
 )
-from .options import InboundOptions, OnDataFrame
-from .outbound import BUFFER_OVERHEAD, Counters, Outbound
+from .outbound import BUFFER_OVERHEAD, Counters
 from .state import OPEN, TRANSITIONS, Event, State
 from .trace import describe_frame
 
@@ -68,13 +70,12 @@ __all__ = [
     "HandshakeRejected",
     "Headers",
     "HeadersLike",
-    "Inbound",
     "InboundOptions",
     "LocalProtocolError",
     "Message",
+    "MessageKind",
     "OnDataFrame",
     "Opcode",
-    "Outbound",
     "Parameters",
     "PermessageDeflate",
     "Piece",
@@ -91,13 +92,14 @@ __all__ = [
     "TextFrame",
     "check_close_arguments",
     "check_extensions",
-    "check_sendable",
     "create_message",
     "describe_frame",
     "encode_frame",
     "encode_request",
     "encode_response",
     "encode_text",
+    "frame_type_of",
     "memory_of",
     "refusal",
+    "to_sendable",
 ]

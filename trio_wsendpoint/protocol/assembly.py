@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Callable
 from typing import Final
+
+import attrs
 
 from .close import CloseCode
 from .errors import ProtocolError
@@ -28,6 +31,51 @@ headers of its frames. No encoding worth its name needs as much, and neither a m
 decodes to nothing nor one of empty frames must go on for ever."""
 
 
+OnDataFrame = Callable[[Frame], Frame | None]
+
+
+@attrs.frozen
+class InboundOptions:
+    """How frames are read and what is made of them.
+
+    Attributes:
+        parser: Knows the kinds of frames.
+        max_message_size: Bytes that a message, decoded, may have; None for no limit.
+        on_data_frame: Called with each data frame, decoded, as it completes; the payload of
+            the frame that it returns takes the place of the frame's own, None keeps it. What
+            it raises leaves `receive_data`; the connection is then only fit to be failed.
+        hold_oversize: Whether a message that is too big waits until `stream_message` or
+            `refuse_oversize` decides, instead of being refused at once.
+        hold_close: Whether the close frame for what the peer did wrong waits for
+            `release_close`, so that the messages before it can still be answered.
+    """
+
+    parser: FrameParser = attrs.field(factory=FrameParser)
+    max_message_size: int | None = attrs.field(default=2**20)
+    on_data_frame: OnDataFrame | None = attrs.field(default=None)
+    hold_oversize: bool = False
+    hold_close: bool = False
+
+    @parser.validator
+    def _check_parser(self, _: object, parser: object) -> None:
+        if not isinstance(parser, FrameParser):
+            raise TypeError(f"parser must be a FrameParser, not {parser!r}")
+
+    @max_message_size.validator
+    def _check_max_message_size(self, _: object, size: object) -> None:
+        if size is None:
+            return
+        if not isinstance(size, int) or isinstance(size, bool):
+            raise TypeError(f"max_message_size must be an int or None, not {size!r}")
+        if size < 0:
+            raise ValueError(f"max_message_size must be at least 0 bytes, not {size}")
+
+    @on_data_frame.validator
+    def _check_on_data_frame(self, _: object, function: object) -> None:
+        if function is not None and not callable(function):
+            raise TypeError(f"on_data_frame must be callable or None, not {function!r}")
+
+
 class Delivery(enum.Enum):
     """What becomes of the message that is arriving, or of the next one."""
 
@@ -40,10 +88,7 @@ class Assembler:
     """Follows the message that is arriving, and keeps it or hands out its pieces.
 
     Args:
-        parser: Knows the kinds of frames.
-        max_message_size: Bytes that a message kept whole may have; None for no limit.
-        hold: Whether a message over that size waits for `stream` or `refuse` instead of
-            being refused at once.
+        options: How large a message may be, and what becomes of one that is larger.
         keep_wire: Whether payloads as they crossed the wire differ from those added.
 
     Attributes:
@@ -64,12 +109,11 @@ class Assembler:
         "oversize",
     )
 
-    def __init__(
-        self, parser: FrameParser, max_message_size: int | None, hold: bool, keep_wire: bool
-    ) -> None:
-        self._parser = parser
-        self._limit = math.inf if max_message_size is None else max_message_size
-        self._hold = hold
+    def __init__(self, options: InboundOptions, keep_wire: bool) -> None:
+        limit = options.max_message_size
+        self._parser = options.parser
+        self._limit = math.inf if limit is None else limit
+        self._hold = options.hold_oversize
         self._keep_wire = keep_wire
         self._delivery = self._next_delivery = Delivery.WHOLE
         self._frame_type: type[Frame] | None = None

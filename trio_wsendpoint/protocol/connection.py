@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import Final
 
+from .assembly import InboundOptions
 from .close import CloseCode, check_close_arguments, truncate_reason
 from .errors import ProtocolError
 from .extensions import Codec
 from .frames import (
     RSV_BITS,
+    BinaryFrame,
     CloseFrame,
     ContinuationFrame,
     ControlFrame,
@@ -24,15 +25,23 @@ from .frames import (
     Frame,
     PingFrame,
     PongFrame,
+    TextFrame,
     is_frame_type,
     to_bytes,
 )
 from .inbound import Inbound
 from .masking import BYTES_LIKE, BytesLike
-from .messages import PLAIN_TYPES, Entry, Message, Piece, count_messages, frame_of
-from .options import InboundOptions
+from .messages import (
+    PLAIN_TYPES,
+    Entry,
+    Message,
+    Piece,
+    count_messages,
+    encode_text,
+    to_sendable,
+)
 from .outbound import Counters, Outbound, Trace
-from .state import OPEN, Event, State, next_state
+from .state import CLOSED, OPEN, Event, State, check_event, next_state
 
 
 class Role(enum.Enum):
@@ -67,24 +76,26 @@ class Connection:
         control_frames: Received control frames of types given to the `FrameParser`; whoever
             handles them takes them out.
         answered_pings: Payloads of pings of ours whose pong came; likewise.
-        inbound: Their half: what was read; None until the opening handshake is done.
-        outbound: Our half: what is queued, for whoever writes it.
-        is_open: Whether messages may cross both ways.
-        has_news: Whether more came than messages, such as a pong, a close, or a failure;
-            whoever has looked to it takes it back.
+        is_open: Whether messages may be sent: both halves are open, or theirs has failed
+            and our close frame for it is held.
+        close_held: Whether the peer has failed, and the close frame that says so waits for
+            `release_close`; only with `InboundOptions.hold_close`.
+        control_arrived: Whether something besides messages has arrived: a control frame, the
+            end of their half, or a message that is too big. Reset it once it was seen to.
     """
 
     __slots__ = (
+        "_inbound",
         "_options",
+        "_outbound",
         "_outstanding_pings",
         "answered_pings",
+        "close_held",
         "closed_first",
+        "control_arrived",
         "control_frames",
         "failure",
-        "has_news",
-        "inbound",
         "is_open",
-        "outbound",
         "peer_state",
         "received",
         "received_close_frame",
@@ -101,7 +112,7 @@ class Connection:
             raise TypeError(f"options must be InboundOptions, not {options!r}")
         self.role = role
         self.state = self.peer_state = State.CONNECTING
-        self.is_open = self.has_news = False
+        self.is_open = self.close_held = self.control_arrived = False
         self.sent_close_frame: CloseFrame | None = None
         self.received_close_frame: CloseFrame | None = None
         self.closed_first: Role | None = None
@@ -110,10 +121,10 @@ class Connection:
         self.control_frames: list[ControlFrame] = []
         self.answered_pings: list[bytes] = []
         self._options = options or InboundOptions()
-        self.outbound = Outbound(role is Role.CLIENT)
-        self.sent = self.outbound.sent
+        self._outbound = Outbound(role is Role.CLIENT)
+        self.sent = self._outbound.sent
         self._outstanding_pings: list[bytes] = []
-        self.inbound: Inbound | None = None
+        self._inbound: Inbound | None = None
 
     def open(self, codecs: tuple[Codec, ...] = ()) -> None:
         """The opening handshake is done; frames may cross from here on.
@@ -121,32 +132,35 @@ class Connection:
         Args:
             codecs: What the negotiation of extensions ended in.
         """
-        next_state(self.state, Event.HANDSHAKE)  # refuses, with nothing changed
+        check_event(self.state, Event.HANDSHAKE)  # before anything has changed
         self._move_peer(Event.HANDSHAKE)
         self._move(Event.HANDSHAKE)
-        self.outbound.use(codecs)
+        self._outbound.use(codecs)
         masked = self.role is Role.SERVER
-        self.inbound = Inbound(masked, self._options, codecs, self._on_control)
+        self._inbound = Inbound(masked, self._options, codecs, self._on_control)
 
     def _move(self, event: Event) -> None:
         """Our half moves on."""
         self.state = next_state(self.state, event)
-        self.is_open = self.state is OPEN is self.peer_state
+        self._note_openness()
 
     def _move_peer(self, event: Event) -> None:
         """The peer's half moves on."""
         self.peer_state = next_state(self.peer_state, event)
-        self.is_open = self.state is OPEN is self.peer_state
-        self.has_news = True
+        self._note_openness()
+        self.control_arrived = True
 
-    def trace(self, on_received: Trace, on_sent: Trace) -> None:
+    def _note_openness(self) -> None:
+        self.is_open = self.state is OPEN and (self.peer_state is OPEN or self.close_held)
+
+    def trace(self, on_received: Trace | None, on_sent: Trace | None) -> None:
         """Have functions called with each frame that crosses from here on, for logs.
 
-        The opening handshake must be done.
+        The opening handshake must be done. None for either ends it.
         """
-        assert self.inbound is not None
-        self.inbound.trace = on_received
-        self.outbound.trace = on_sent
+        assert self._inbound is not None
+        self._inbound.trace = on_received
+        self._outbound.trace = on_sent
 
     # -- their half -----------------------------------------------------------------------
 
@@ -156,7 +170,7 @@ class Connection:
 
         Release it before you call anything else.
         """
-        return self.inbound.room if self.inbound is not None else None
+        return self._inbound.room if self._inbound is not None else None
 
     def receive_data(self, data: BytesLike, filled: int = 0) -> list[Entry]:
         """Take bytes from the peer and return the messages that they complete.
@@ -176,18 +190,18 @@ class Connection:
         if not isinstance(data, BYTES_LIKE):
             raise TypeError(f"data must be bytes-like, not {type(data).__name__}")
         batch: list[Entry] = []
-        received, inbound = self.received, self.inbound
+        received, inbound = self.received, self._inbound
         received.size += filled + len(data)
         if self.peer_state is OPEN and inbound is not None:
             try:
                 inbound.receive(data, batch, filled)
             except ProtocolError as error:
-                self._fail(error)
+                self._fail(error, hold=self._options.hold_close)
             if inbound.assembler.oversize:
-                self.has_news = True
+                self.control_arrived = True
             received.messages += count_messages(batch)
         elif self.peer_state is State.CONNECTING:
-            next_state(self.peer_state, Event.FRAME)
+            check_event(self.peer_state, Event.FRAME)
         return batch
 
     def receive_eof(self) -> None:
@@ -202,7 +216,7 @@ class Connection:
     @property
     def pending(self) -> bool:
         """Whether `receive_data(b"")` would return more: a batch is bounded in size."""
-        return self.inbound is not None and self.inbound.pending
+        return self._inbound is not None and self._inbound.pending
 
     @property
     def max_message_size(self) -> float:
@@ -213,12 +227,12 @@ class Connection:
     @property
     def oversize(self) -> bool:
         """Whether a message over `max_message_size` is held until somebody decides."""
-        return self.inbound is not None and self.inbound.assembler.oversize
+        return self._inbound is not None and self._inbound.assembler.oversize
 
     @property
     def inbound_size(self) -> int:
         """Bytes held of input and of the message that is arriving."""
-        return self.inbound.size if self.inbound is not None else 0
+        return self._inbound.size if self._inbound is not None else 0
 
     def refuse_oversize(self) -> None:
         """Fail the connection with 1009 for the message that is held."""
@@ -232,37 +246,48 @@ class Connection:
             What has already arrived of it; call `receive_data` for more.
         """
         batch: list[Piece] = []
-        if self.inbound is not None:
-            self.inbound.stream(batch)
-            if self.inbound.ungather():
+        if self._inbound is not None:
+            self._inbound.stream(batch)
+            if self._inbound.stop_gathering():
                 batch += self.receive_data(b"")  # type: ignore[arg-type]  # of one message
         return batch
 
     def skip_message(self) -> None:
         """Drop what is still to come of the message that is being streamed."""
-        if self.inbound is not None:
-            self.inbound.assembler.skip()
+        if self._inbound is not None:
+            self._inbound.assembler.skip()
 
     def unstream(self) -> None:
         """Take `stream_message` back, if the message has not begun."""
-        if self.inbound is not None:
-            self.inbound.assembler.unstream()
+        if self._inbound is not None:
+            self._inbound.assembler.unstream()
 
     def _fail_oversize(self) -> None:
-        assert self.inbound is not None
+        assert self._inbound is not None
         try:
-            self.inbound.assembler.refuse()
+            self._inbound.assembler.refuse()
         except ProtocolError as error:
             self._fail(error)
 
-    def _fail(self, error: ProtocolError) -> None:
+    def _fail(self, error: ProtocolError, *, hold: bool = False) -> None:
         # "_Fail the WebSocket Connection_ ... SHOULD send a Close frame with an appropriate
         # status code" (section 7.1.7)
         self.failure = error
+        self.close_held = hold and self.state is OPEN
         self._move_peer(Event.FAILURE)
         self._discard_input()
-        if self.state is OPEN:
-            self._queue_close(CloseFrame.create(error.code, truncate_reason(error.reason)))
+        if self.state is OPEN and not hold:
+            self._queue_failure_close(error)
+
+    def release_close(self) -> None:
+        """Queue the close frame that was held, if one is: its messages were handed out."""
+        if self.close_held:
+            assert self.failure is not None
+            self.close_held = False
+            self._queue_failure_close(self.failure)
+
+    def _queue_failure_close(self, error: ProtocolError) -> None:
+        self._queue_close(CloseFrame.create(error.code, truncate_reason(error.reason)))
 
     def fail(self, code: int, reason: str) -> None:
         """Give up on the peer for a reason of our own, such as its silence.
@@ -277,21 +302,22 @@ class Connection:
         """
         reason = truncate_reason(reason)
         check_close_arguments(code, reason)
+        self.release_close()
         if self.peer_state is OPEN:
             self._fail(ProtocolError(reason, code))
 
     def _discard_input(self) -> None:
-        if self.inbound is not None:
-            self.inbound.discard()
+        if self._inbound is not None:
+            self._inbound.discard()
 
     def _on_control(self, frame: ControlFrame) -> bool:
-        self.has_news = True
+        self.control_arrived = True
         if isinstance(frame, PingFrame):
             # "an endpoint MUST send a Pong frame in response" and "MAY elect to send a Pong
             # frame for only the most recently processed Ping frame" (sections 5.5.2, 5.5.3)
             self.received.pings += 1
             if self.state is OPEN:
-                self.outbound.owe_pong(frame.payload)
+                self._outbound.owe_pong(frame.payload)
         elif isinstance(frame, PongFrame):
             self.received.pongs += 1
             self._match_pong(frame.payload)
@@ -330,16 +356,21 @@ class Connection:
     @property
     def size_to_send(self) -> int:
         """Bytes that `data_to_send` would return."""
-        return self.outbound.size
+        return self._outbound.size
+
+    @property
+    def memory_to_send(self) -> int:
+        """Bytes of memory that what is queued takes, Python's overhead counted."""
+        return self._outbound.memory
 
     def data_to_send(self) -> list[BytesLike]:
         """Take what is queued: buffers to be written in this order, whole."""
-        return self.outbound.take()
+        return self._outbound.take()
 
     @property
     def sending_fragments(self) -> bool:
         """Whether a fragmented message is under way."""
-        return self.outbound.fragment_type is not None
+        return self._outbound.fragment_type is not None
 
     def send_message(
         self, message: str | BytesLike | Message, *, compress: bool = True
@@ -356,16 +387,25 @@ class Connection:
                 method of its own.
             LocalProtocolError: our half is not open, or a fragmented message is under way.
         """
-        plain = type(message) in PLAIN_TYPES and self.state is OPEN
-        if plain and self.outbound.add_plain(message):  # type: ignore[arg-type]
+        plain = type(message) in PLAIN_TYPES
+        sendable: str | bytes | Message
+        sendable = message if plain else to_sendable(message)  # type: ignore[assignment]
+        frame_type: type[Frame]
+        payload: bytes
+        if isinstance(sendable, Message):
+            frame_type, payload = sendable.frame_type, sendable.data
+            if issubclass(frame_type, ControlFrame):
+                self.send_control(frame_type(payload))
+                return
+        elif self.state is OPEN and self._outbound.add_plain(sendable):
             return
-        frame_type, payload = frame_of(message)
-        if frame_type.opcode >= 8:
-            self.send_control(frame_type(payload))  # type: ignore[arg-type]
-            return
+        elif isinstance(sendable, str):
+            frame_type, payload = TextFrame, encode_text(sendable, "message")
+        else:
+            frame_type, payload = BinaryFrame, sendable
         if self.state is not OPEN:
             self._check_open()
-        self.outbound.add_message(frame_type, payload, compress)
+        self._outbound.add_message(frame_type, payload, compress)
 
     def send_fragment(
         self, frame_type: type[Frame], payload: BytesLike, *, final: bool, compress: bool = True
@@ -389,7 +429,7 @@ class Connection:
             )
         payload = to_bytes(payload)
         self._check_open()
-        self.outbound.add_fragment(frame_type, payload, final, compress)
+        self._outbound.add_fragment(frame_type, payload, final, compress)
 
     def send_ping(self, payload: bytes) -> None:
         """Queue a ping; `answered_pings` gets its payload when its pong has come.
@@ -429,7 +469,7 @@ class Connection:
         if frame.first_byte & RSV_BITS:
             raise ValueError(f"frame must have no reserved bit, not {frame!r}")
         self._check_open()
-        self.outbound.add_control(frame)
+        self._outbound.add_control(frame)
 
     def send_close(self, code: int | None = None, reason: str = "") -> None:
         """Queue our close frame, the last that we send.
@@ -444,31 +484,29 @@ class Connection:
         self._queue_close(CloseFrame.create(code, reason))
 
     def send_eof(self) -> None:
-        """Our half of the stream has ended: written to its end, or broken."""
+        """Our half of the stream has been written to its end."""
         self._move(Event.END)
-        self.outbound.clear()
+        self._outbound.clear()
+
+    def send_failed(self) -> None:
+        """Our half of the stream is broken: what is queued will never be written."""
+        self.close_held = False
+        self._move(Event.FAILURE)
+        self._outbound.clear()
+
+    @property
+    def closed_cleanly(self) -> bool:
+        """Whether each side has sent its close frame, and neither half has failed."""
+        # "the closing handshake has completed" (section 7.1.4)
+        return self.state in CLOSED and self.peer_state in CLOSED
 
     def _check_open(self) -> None:
-        next_state(self.state, Event.FRAME)
+        check_event(self.state, Event.FRAME)
 
     def _queue_close(self, frame: CloseFrame) -> None:
         self._move(Event.CLOSE)
+        self.close_held = False
         self.sent_close_frame = frame
         self.closed_first = self.closed_first or self.role
-        self.outbound.add_pongs()
-        self.outbound.add_control(frame)
-
-
-_SENDABLE: Final = (str, *BYTES_LIKE, Message)
-
-
-def check_sendable(message: object) -> None:
-    """Refuse what `send_message` cannot send, before anything else happens.
-
-    Raises:
-        TypeError: `message` is neither `str` nor bytes-like nor a `Message`.
-    """
-    if not isinstance(message, _SENDABLE):
-        raise TypeError(
-            f"message must be str, bytes-like or a Message, not {type(message).__name__}"
-        )
+        self._outbound.add_pongs()
+        self._outbound.add_control(frame)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, cast
 
-from .assembly import Assembler
+from .assembly import Assembler, InboundOptions
 from .close import CloseCode
 from .errors import ProtocolError
 from .extensions import Codec, decode_through
@@ -34,7 +34,6 @@ from .frames import (
 from .gathering import MIN_GATHERED, Gathering
 from .masking import BytesLike, rotate_key
 from .messages import Entry, Piece
-from .options import InboundOptions
 from .outbound import Trace
 from .speedups import apply_mask, cut_messages
 
@@ -109,12 +108,7 @@ class Inbound:
         self._whole_frames = not all(codec.per_message for codec in codecs)
         limit = options.max_message_size
         self._cut_limit = 1 << 62 if limit is None else limit
-        self.assembler = Assembler(
-            options.parser,
-            limit,
-            options.hold_oversize,
-            keep_wire=hookless and bool(codecs),
-        )
+        self.assembler = Assembler(options, keep_wire=hookless and bool(codecs))
         self._buffer: BytesLike = b""
         self._offset = 0
         self._gathering: Gathering | None = None
@@ -205,7 +199,7 @@ class Inbound:
         self.pending |= self.assembler.oversize
         self.assembler.stream(batch)
 
-    def ungather(self) -> bool:
+    def stop_gathering(self) -> bool:
         """Keep what was gathered as input like any other: it is not wanted whole any more.
 
         Returns:
@@ -225,6 +219,7 @@ class Inbound:
         self._header = self._frame_payload = self._hook_payload = self._decoded = None
         self.pending = False
         self.assembler.discard()
+        self._on_control = _ignore  # whose owner it belongs to would be held in a cycle
 
     def _parse(self, batch: list[Entry]) -> None:
         room = MAX_DECODED
@@ -447,6 +442,10 @@ class Inbound:
             raise TypeError(f"on_data_frame must return a data frame or None, not {kept!r}")
         self.assembler.note_frame(first_byte, len(kept.payload))
         self.assembler.add(kept.payload, batch)
+
+
+def _ignore(_: ControlFrame) -> bool:
+    return False
 
 
 assert ContinuationFrame.opcode == 0

@@ -33,8 +33,6 @@ MessageKind: TypeAlias = Literal["text", "binary"] | type[Frame]
 PLAIN_TYPES: Final = frozenset({str, bytes})
 """What most messages are, on their way in and out."""
 
-_NOT_MESSAGES = (ContinuationFrame, PingFrame, PongFrame, CloseFrame)
-
 
 @attrs.define(eq=False)  # not frozen, as that would make it three times as slow to make
 class _Wire:
@@ -85,6 +83,27 @@ class Message:
         return self.payload.encode() if isinstance(self.payload, str) else self.payload
 
 
+def frame_type_of(kind: MessageKind, *bases: type[Frame]) -> type[Frame]:
+    """The class of the frame that begins a message of some kind.
+
+    Args:
+        kind: `"text"`, `"binary"`, or a frame class.
+        *bases: What such a class may be derived from.
+
+    Raises:
+        TypeError: `kind` is none of these.
+        ValueError: `kind` is `ContinuationFrame`, which begins no message.
+    """
+    frame_type: object = (
+        TextFrame if kind == "text" else BinaryFrame if kind == "binary" else kind
+    )
+    if not is_frame_type(frame_type, *bases):
+        raise TypeError(f"kind must be 'text', 'binary' or a frame class, not {kind!r}")
+    if frame_type is ContinuationFrame:
+        raise ValueError("kind must be a frame that begins a message, not ContinuationFrame")
+    return frame_type
+
+
 def create_message(kind: MessageKind, payload: str | BytesLike) -> Message:
     """Build a message to send.
 
@@ -98,12 +117,8 @@ def create_message(kind: MessageKind, payload: str | BytesLike) -> Message:
         ValueError: `kind` is a frame that has methods of its own (`ping`, `pong`, `aclose`),
             text has a lone surrogate, or a control frame's payload is over 125 bytes.
     """
-    frame_type: object = (
-        TextFrame if kind == "text" else BinaryFrame if kind == "binary" else kind
-    )
-    if not is_frame_type(frame_type, DataFrame, ControlFrame):
-        raise TypeError(f"kind must be 'text', 'binary' or a frame class, not {kind!r}")
-    if issubclass(frame_type, _NOT_MESSAGES):
+    frame_type = frame_type_of(kind, DataFrame, ControlFrame)
+    if issubclass(frame_type, (PingFrame, PongFrame, CloseFrame)):
         raise ValueError(f"kind must be a frame that carries a message, not {kind!r}")
     if frame_type is TextFrame:
         if not isinstance(payload, str):
@@ -146,22 +161,21 @@ def encode_text(text: str, argument: str = "payload") -> bytes:
         raise ValueError(f"{argument} must be encodable as UTF-8: {error.reason}") from None
 
 
-def frame_of(message: str | BytesLike | Message) -> tuple[type[Frame], BytesLike]:
-    """The kind of frame and the payload that send a message.
+def to_sendable(message: object) -> str | bytes | Message:
+    """Check that something can be sent, and keep it as it is now.
 
     Raises:
-        TypeError: `message` is none of these.
-        ValueError: text has a lone surrogate, or a `Message` is of a kind that is no message.
+        TypeError: `message` is neither `str` nor bytes-like nor a `Message`.
+        ValueError: it is a `Message` of a kind that has methods of its own, or whose text
+            has a lone surrogate.
     """
-    if isinstance(message, bytes):
-        return BinaryFrame, message
-    if isinstance(message, str):
-        return TextFrame, encode_text(message, "message")
-    if isinstance(message, (bytearray, memoryview)):
-        return BinaryFrame, bytes(message)  # it may change while it waits
+    if isinstance(message, str | bytes):
+        return message
+    if isinstance(message, bytearray | memoryview):
+        return bytes(message)  # it may change while it waits
     if isinstance(message, Message):
-        create_message(message.frame_type, message.payload)  # refuses what must not be sent
-        return message.frame_type, message.data
+        create_message(message.frame_type, message.payload)
+        return message
     raise TypeError(
         f"message must be str, bytes-like or a Message, not {type(message).__name__}"
     )

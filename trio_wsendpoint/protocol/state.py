@@ -39,6 +39,9 @@ class State(enum.Enum):
 OPEN: Final = State.OPEN
 """For where it is asked for with each message: to look up a member of an enum takes long."""
 
+CLOSED: Final = (State.CLOSE_SENT, State.ENDED)
+"""Where a half stands that has sent its close frame."""
+
 
 class Event(enum.Enum):
     """What moves a half of a connection on."""
@@ -79,13 +82,21 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = MappingProxyType(
 )
 
 
+def check_event(state: State, event: Event) -> None:
+    """Refuse an event that has no place in a state.
+
+    Raises:
+        LocalProtocolError: the table has no such pair.
+    """
+    if event not in TRANSITIONS[state]:
+        raise LocalProtocolError(f"no {event.value} while {state.value}")
+
+
 def next_state(state: State, event: Event) -> State:
     """Look up where an event leads.
 
     Raises:
         LocalProtocolError: the event has no place in this state.
     """
-    try:
-        return TRANSITIONS[state][event]
-    except KeyError:
-        raise LocalProtocolError(f"no {event.value} while {state.value}") from None
+    check_event(state, event)
+    return TRANSITIONS[state][event]

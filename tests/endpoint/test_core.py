@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import trio
@@ -54,11 +55,11 @@ async def test_no_task_is_started_once_the_endpoint_has_ended(
         started.append(name)
 
     async with open_scripted(kind=kind) as (endpoint, _):
-        endpoint._life.start_task(task, "in time")
+        endpoint._core.start_task(partial(task, "in time"), "task")
         await endpoint.aclose()
-        endpoint._life.start_task(task, "ended before it began")
-        endpoint._life.stop()
-        endpoint._life.start_task(task, "too late")
+        endpoint._core.start_task(partial(task, "ended before it began"), "task")
+        endpoint._core.end_tasks()
+        endpoint._core.start_task(partial(task, "too late"), "task")
         await wait_all_tasks_blocked()
     assert started == ["in time"]
 
