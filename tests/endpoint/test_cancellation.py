@@ -88,7 +88,8 @@ def read_page() -> dict[str, Row]:
 def is_async(function: object) -> bool:
     """Whether it is an async function or an async context manager."""
     inner = getattr(function, "__wrapped__", None)
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(inner)
+    opens = function is open_endpoint
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(inner) or opens
 
 
 def public_methods() -> set[str]:

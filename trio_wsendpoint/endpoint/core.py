@@ -45,6 +45,7 @@ from .reader import Reader
 from .receiving import Receiver
 from .stream_setup import socket_addresses, transport_for
 from .transport import STREAM_ERRORS
+from .waiting import Ending
 
 
 class EndpointCore:
@@ -114,7 +115,7 @@ class EndpointCore:
         self._closed_by_us = False
         self._failed_by_us = False
         self._hurried = False
-        self._ended = trio.Event()
+        self._ended = Ending()
         self.outbox = Outbox(self.connection, self._transport, self)
         self.reader = Reader(self.connection, self._transport, options.max_look_ahead, self)
         self.receiver = Receiver(self.connection, self.reader, self.outbox, self)
@@ -251,8 +252,7 @@ class EndpointCore:
         """Keep what the stream raised first: it tells why the connection was lost."""
         # That it is closed, and nothing else, is what a stream says which broke before.
         if self.stream_error is None or isinstance(self.stream_error, trio.ClosedResourceError):
-            # Without its traceback, which would hold the frames of whoever reads or writes.
-            self.stream_error = error.with_traceback(None)
+            self.stream_error = _detached(error)
 
     def on_write_failed(self, error: Exception) -> None:
         """Nothing can be written any more; what the peer sent before may still be read."""
@@ -283,6 +283,7 @@ class EndpointCore:
         elif isinstance(self.fatal, Exception) and not isinstance(error, Exception):
             self.log.dropped(self.fatal)
             self.fatal = error  # an interrupt goes first
+        del error  # the traceback of a `trio.Cancelled` made by this call holds this frame
         self.scope.cancel()
         self.fail(CloseCode.INTERNAL_ERROR, "internal error")
 
@@ -345,7 +346,6 @@ class EndpointCore:
 
     async def wait_closed(self) -> None:
         """Wait until the connection has ended and the stream is closed."""
-        await trio.lowlevel.checkpoint()
         await self._ended.wait()
 
     # -- how it stands --------------------------------------------------------------------
@@ -404,3 +404,13 @@ class EndpointCore:
         if self.is_open:
             return None, None
         return close_code_and_reason(self.connection, self.stream_error)
+
+
+def _detached(error: Exception) -> Exception:
+    """An exception without all that holds the frames of whoever reads or writes."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each.__context__ = each.__cause__  # not what was being handled besides
+        each = each.__cause__
+    return error

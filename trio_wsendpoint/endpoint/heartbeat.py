@@ -12,6 +12,7 @@ from ..protocol import Connection
 from .errors import LookAheadFull
 from .outbox import Outbox
 from .reader import Reader
+from .waiting import sleep_forever
 
 if TYPE_CHECKING:
     from .core import EndpointCore
@@ -107,7 +108,7 @@ class Heartbeat:
                 due = trio.current_time() + self._interval
                 # Deadline and shield in one scope, as each scope takes memory for hours.
                 with trio.CancelScope(deadline=due, shield=True) as self._sleep:
-                    await trio.sleep_forever()
+                    await sleep_forever()
                 if not self._ended:
                     await self._check()
         except BaseException as error:

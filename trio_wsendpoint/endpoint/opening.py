@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Unpack
 
@@ -16,16 +15,15 @@ from .errors import ConnectionClosed
 from .options import EndpointKeywords, EndpointOptions, check_keywords
 
 
-@asynccontextmanager
-async def open_endpoint(
+def open_endpoint(
     stream: trio.abc.Stream,
     role: Role,
     *,
     agreement: Agreement | None = None,
     initial_data: BytesLike = b"",
     **options: Unpack[EndpointKeywords],
-) -> AsyncIterator[Endpoint]:
-    """Run an endpoint over a stream whose opening handshake is done.
+) -> AbstractAsyncContextManager[Endpoint]:
+    """Run an endpoint over a stream whose opening handshake is done: an async context manager.
 
     Leaving the `async with` closes the connection: with 1000 if normally, 1011 if by an
     exception, 1001 if cancelled. The stream is closed with it. Exceptions of the application
@@ -52,15 +50,14 @@ async def open_endpoint(
     if not isinstance(initial_data, bytes | bytearray | memoryview):
         raise TypeError(f"initial_data must be bytes-like, not {type(initial_data).__name__}")
     check_keywords("open_endpoint", options)
-    parsed = EndpointOptions(**options)
-    async with EndpointScope(stream, role, parsed, agreement, initial_data) as endpoint:
-        yield endpoint
+    return EndpointScope(stream, role, EndpointOptions(**options), agreement, initial_data)
 
 
-class EndpointScope:
+class EndpointScope(AbstractAsyncContextManager[Endpoint]):
     """The `async with` around an endpoint, which all ways to open one end in.
 
-    Not a generator, as a server has one for each connection for as long as it lasts.
+    Not a generator: a server has one for each connection for as long as it lasts, and the
+    frames of `contextlib` would hold an exception that takes the place of another in a cycle.
     """
 
     __slots__ = ("_core", "_endpoint", "_initial_data", "_manager")

@@ -270,7 +270,10 @@ class Reader:
             self._watch.add(self)
         while not (self.ended and self._holder is _NOBODY):
             if not self._is_its_turn:
-                await self._park()
+                if self._deadline == math.inf:
+                    await self.wake_up.wait(shielded=True)
+                else:
+                    await self._wait_in_time()
                 continue
             self._holder = Holder.READER_TASK
             try:
@@ -280,10 +283,7 @@ class Reader:
             self._hand_over(batch)
             self._end_if_over()
 
-    async def _park(self) -> None:
-        if self._deadline == math.inf:
-            await self.wake_up.wait(shielded=True)
-            return
+    async def _wait_in_time(self) -> None:
         with trio.CancelScope(deadline=self._deadline, shield=True) as scope:
             await self.wake_up.wait()
         if scope.cancelled_caught:

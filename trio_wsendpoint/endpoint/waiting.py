@@ -1,7 +1,7 @@
-"""Two ways to wait that cost next to nothing while nobody does.
+"""Ways to wait that cost next to nothing while nobody does.
 
-A `trio.Lock` or a `trio.lowlevel.ParkingLot` for each purpose would be most of the memory that
-an idle connection takes, and much of what a message costs.
+A `trio.Event`, a `trio.Lock` or a `trio.lowlevel.ParkingLot` for each purpose would be most of
+the memory that an idle connection takes, and much of what a message costs.
 """
 
 from __future__ import annotations
@@ -15,8 +15,17 @@ CHECKPOINT_EVERY: Final = 64
 """Messages that a task may send or receive without waiting before it must let others run."""
 
 
+def _go(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.SUCCEEDED
+
+
 def _stay(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
     return trio.lowlevel.Abort.FAILED
+
+
+def sleep_forever() -> Awaitable[None]:
+    """Sleep until cancelled: `trio.sleep_forever` with one coroutine less."""
+    return trio.lowlevel.wait_task_rescheduled(_go)  # noqa: ASYNC105 - the caller does
 
 
 class WakeUp:
@@ -47,6 +56,31 @@ class WakeUp:
         task, self._task = self._task, None
         if task is not None:
             trio.lowlevel.reschedule(task)
+
+
+class Ending:
+    """An event that happens once, like a `trio.Event`."""
+
+    __slots__ = ("_lot", "happened")
+
+    def __init__(self) -> None:
+        self.happened = False
+        self._lot: trio.lowlevel.ParkingLot | None = None
+
+    def set(self) -> None:
+        """Let it happen, and wake whoever waits."""
+        self.happened = True
+        if self._lot is not None:
+            self._lot.unpark_all()
+
+    async def wait(self) -> None:
+        """Wait until it has happened; a checkpoint in any case."""
+        if self.happened:
+            await trio.lowlevel.checkpoint()
+            return
+        if self._lot is None:
+            self._lot = trio.lowlevel.ParkingLot()
+        await self._lot.park()
 
 
 class FairLock:
