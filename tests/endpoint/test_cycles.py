@@ -83,7 +83,7 @@ async def write_fails(endpoint: Endpoint, peer: Peer) -> None:
 
 
 async def protocol_is_broken(endpoint: Endpoint, peer: Peer) -> None:
-    await peer.send(TEXT, b"x", rsv=1)
+    await peer.send(TEXT, b"x", rsv=0x40)
     with contextlib.suppress(ConnectionClosed):
         await endpoint.receive()
 

@@ -12,8 +12,10 @@ from tests.protocol.wire import BINARY, PING, PONG, TEXT
 from trio_wsendpoint.endpoint import (
     ConnectionClosedError,
     HeartbeatTimeout,
+    LookAheadFull,
     open_endpoint,
 )
+from trio_wsendpoint.endpoint.heartbeat import PONG_PATIENCE
 from trio_wsendpoint.protocol import CloseFrame, PingFrame, Role
 
 on_both_streams = pytest.mark.parametrize("kind", STREAM_KINDS)
@@ -400,4 +402,42 @@ async def test_a_flood_of_pings_takes_bounded_memory_and_data_passes(
         await wait_all_tasks_blocked()
         assert endpoint.statistics().sent.waiting == 0
         assert isinstance(peer.frames[-1], type(peer.frames[0]))
+        nursery.cancel_scope.cancel()
+
+
+@on_both_streams
+async def test_ping_raises_when_its_pong_lies_behind_messages_that_nobody_receives(
+    kind: StreamKind, autojump_clock: MockClock
+) -> None:
+    async with open_scripted(kind=kind, max_look_ahead=1000) as (endpoint, peer):
+        await peer.send(BINARY, bytes(2000))
+        await trio.sleep(1)
+        began = trio.current_time()
+        with pytest.raises(LookAheadFull, match=r"none was received for 10 seconds: receive"):
+            await endpoint.ping()
+        assert trio.current_time() == began + PONG_PATIENCE
+        assert await endpoint.receive() == bytes(2000)
+        await endpoint.send("still good")
+
+
+@on_both_streams
+async def test_ping_waits_as_long_as_messages_are_received_however_slowly(
+    kind: StreamKind, autojump_clock: MockClock
+) -> None:
+    async with (
+        open_scripted(kind=kind, max_look_ahead=1000) as (endpoint, peer),
+        trio.open_nursery() as nursery,
+    ):
+        await peer.send_raw(peer.frame(BINARY, bytes(500)) * 10)
+        nursery.start_soon(answer_pings, peer)
+        await trio.sleep(1)
+
+        async def receive_slowly() -> None:
+            for _ in range(10):
+                await trio.sleep(PONG_PATIENCE - 1)
+                await endpoint.receive()
+
+        nursery.start_soon(receive_slowly)
+        await endpoint.ping()
+        assert trio.current_time() > 5 * PONG_PATIENCE
         nursery.cancel_scope.cancel()

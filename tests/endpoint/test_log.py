@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.endpoint.peer import Peer, open_scripted
-from tests.protocol.wire import TEXT
+from tests.protocol.wire import BINARY, TEXT
 from trio_wsendpoint.endpoint import ConnectionClosedError, Endpoint
 from trio_wsendpoint.protocol import ControlFrame, FrameParser
 
@@ -70,6 +70,14 @@ async def go_away(peer: Peer) -> None:
     await peer.aclose()
 
 
+async def send_too_much(peer: Peer) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(peer.send, BINARY, bytes(2**20 + 1))
+        await peer.receive_close()
+        nursery.cancel_scope.cancel()
+    await peer.aclose()
+
+
 async def close(peer: Peer) -> None:
     await peer.close(4001, "why")
 
@@ -79,15 +87,20 @@ async def close(peer: Peer) -> None:
     [
         (go_away, logging.INFO, "lost: the stream ended with no close frame"),
         (close, logging.DEBUG, "closed with 4001 'why'"),
+        (
+            send_too_much,
+            logging.INFO,
+            "the peer sent more than we take: a message of more than 1048576 bytes (1009)",
+        ),
     ],
 )
 async def test_an_end_that_is_nobodys_fault_is_no_warning(
     way: Any, level: int, says: str, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:
     caplog.set_level(level, NAME)
-    async with open_scripted() as (endpoint, peer):
+    async with open_scripted() as (endpoint, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(end, endpoint)
         await way(peer)
-        await end(endpoint)
     record = [record for record in caplog.records if record.name == NAME][-1]
     assert (record.levelno, record.getMessage()) == (level, says)
 

@@ -9,11 +9,18 @@ from typing import Unpack
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.endpoint.peer import STREAM_KINDS, Peer, StreamKind, open_scripted
-from tests.protocol.wire import BINARY, TEXT
-from trio_wsendpoint.endpoint import Endpoint, EndpointKeywords, HeartbeatTimeout
+from tests.protocol.wire import BINARY, PING, PONG, TEXT
+from trio_wsendpoint.endpoint import (
+    ConnectionClosedError,
+    Endpoint,
+    EndpointKeywords,
+    HeartbeatTimeout,
+    open_endpoint,
+)
 from trio_wsendpoint.protocol import PingFrame, Role
 from trio_wsendpoint.testing import WrappedStream
 
@@ -229,3 +236,70 @@ async def test_pings_are_all_that_a_silent_peer_gets(autojump_clock: MockClock) 
 
     with pytest.raises(HeartbeatTimeout):
         await run()
+
+
+@on_both_streams
+async def test_sends_that_the_stream_takes_at_once_are_no_sign_of_life(
+    kind: StreamKind, autojump_clock: MockClock
+) -> None:
+    async def run() -> None:
+        async with open_watched(kind) as (endpoint, _):
+            while True:
+                await endpoint.send("x")
+                await trio.sleep(INTERVAL)
+
+    with pytest.raises(HeartbeatTimeout):
+        await run()
+    assert trio.current_time() == INTERVAL * 3
+
+
+async def test_what_the_peers_system_acknowledges_is_no_sign_of_life(
+    autojump_clock: MockClock,
+) -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        ours = await trio.testing.open_stream_to_socket_listener(listener)
+        theirs = await listener.accept()
+    ended = math.inf
+
+    async def run() -> None:
+        nonlocal ended
+        async with open_endpoint(ours, Role.CLIENT, ping_interval=1, max_pings=3) as endpoint:
+            try:
+                while True:
+                    await endpoint.send("twenty bytes of text")
+                    await trio.sleep(0.5)  # so few that TCP need not wait for any answer
+            finally:
+                ended = trio.current_time()
+
+    with pytest.raises(HeartbeatTimeout):
+        await run()
+    assert ended == pytest.approx(4)
+    await trio.aclose_forcefully(theirs)
+
+
+async def test_a_pong_that_waits_in_the_socket_at_the_last_check_is_read_first(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_watched("socket", max_pings=1, ping_interval=math.inf) as (endpoint, peer):
+        for _ in range(5):
+            await endpoint.check_heartbeat()
+            ping = await peer.expect(PING)
+            await peer.send(PONG, ping.payload)
+            assert trio.current_time() == 0, "as the reader task must not have taken over"
+        assert endpoint._core.fatal is None
+        assert endpoint.statistics().sent.pings == 5
+
+
+@on_both_streams
+async def test_a_stream_that_ends_as_the_last_check_is_made_has_just_ended(
+    kind: StreamKind, autojump_clock: MockClock
+) -> None:
+    async with open_watched(kind, max_pings=1, ping_interval=math.inf) as (endpoint, peer):
+        await endpoint.check_heartbeat()
+        await peer.aclose()
+        await endpoint.check_heartbeat()
+        with pytest.raises(ConnectionClosedError) as caught:
+            await endpoint.receive()
+        assert not isinstance(caught.value, HeartbeatTimeout)
+    assert (endpoint.close_code, endpoint.sent_close_frame) == (1006, None)

@@ -212,12 +212,12 @@ class Heartbeat:
 
     async def _wait_for_pong(self, ended: trio.Event) -> None:
         while True:
-            taken = self._reader.taken
+            before = self._core.receiver.position
             with trio.move_on_after(PONG_PATIENCE):
                 await ended.wait()
             if ended.is_set():
                 return
-            if self._reader.paused and self._reader.taken == taken:
+            if self._reader.paused and self._core.receiver.position == before:
                 raise LookAheadFull(PONG_PATIENCE)
 
     def take_pongs(self) -> None:

@@ -66,6 +66,11 @@ class Receiver:
             size += sum(map(memory_of, (*self.ready, *self._rest)))
         return size
 
+    @property
+    def position(self) -> tuple[int, int, int]:
+        """Where receiving stands; it changes with each message that is received."""
+        return self._reader.taken, len(self._rest), len(self.ready)
+
     # -- entries --------------------------------------------------------------------------
 
     async def next_entry(self) -> Entry | None:
