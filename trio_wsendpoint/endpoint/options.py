@@ -205,10 +205,15 @@ _NAMES = frozenset(EndpointKeywords.__annotations__)
 def check_keywords(
     caller: str, keywords: Iterable[str], known: Container[str] = _NAMES
 ) -> None:
-    """Refuse a keyword argument that there is not, in the name of what the user has called.
+    """Refuse an unknown keyword argument, as Python would.
+
+    Args:
+        caller: The function that the user has called, for the message.
+        keywords: The names that were given.
+        known: The names that there are.
 
     Raises:
-        TypeError: `caller` has no such keyword argument.
+        TypeError: a name is unknown.
     """
     for name in keywords:
         if name not in known:

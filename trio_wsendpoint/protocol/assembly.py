@@ -232,7 +232,7 @@ class Assembler:
             headers = encode_header(first_byte, len(wire))
             batch.append(received_message(kind, content, headers, wire, self._parser))
         else:
-            batch.append(content)  # its one frame can be told from it
+            batch.append(content)  # no more is needed to rebuild its one frame
         return True
 
     def stream(self, batch: list[Piece]) -> None:

@@ -75,7 +75,8 @@ class Connection:
         sent: Counters of what was queued to be sent.
         control_frames: Received control frames of types given to the `FrameParser`; whoever
             handles them takes them out.
-        answered_pings: Payloads of pings of ours whose pong came; likewise.
+        answered_pings: Payloads of pings of ours whose pong came; whoever waits for them takes
+            them out.
         is_open: Whether messages may be sent: both halves are open, or theirs has failed
             and our close frame for it is held.
         close_held: Whether the peer has failed, and the close frame that says so waits for
@@ -180,8 +181,9 @@ class Connection:
             filled: How many bytes were read before them, into `room`.
 
         Returns:
-            A batch of messages in order: `str` or `bytes` for most, a `Message` where its
-            frames cannot be told from its payload, `Piece`s of one that is streamed.
+            A batch of messages in order. Most are a plain `str` or `bytes`. One that came in
+            several frames, compressed, or as a data frame of one's own is a `Message`; one
+            that is streamed comes as `Piece`s.
 
         Raises:
             TypeError: `data` is not bytes-like.

@@ -59,8 +59,8 @@ class Inbound:
 
     Attributes:
         assembler: Where the messages come together.
-        at_rest: Whether nothing is under way, so that what comes next begins with a frame and
-            goes into a message of its own; it may be False although it is so.
+        at_rest: Whether the next byte begins both a frame and a message, as nothing is under
+            way. False where it is not known; that only costs time.
         pending: Whether input waits that can be worked on with no further bytes.
         trace: Called with each frame as it begins to arrive, if it is not None.
     """

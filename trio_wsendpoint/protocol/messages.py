@@ -313,7 +313,7 @@ class MessageBuilder:
         headers = bytes(self._headers)
         unfragmented = headers[0] >= FIN
         if unfragmented and self._wire is None and self.frame_type in (TextFrame, BinaryFrame):
-            return payload  # its one frame can be told from it
+            return payload  # no more is needed to rebuild its one frame
         wire = bytes(self.payload if self._wire is None else self._wire)
         return received_message(self.frame_type, payload, headers, wire, parser)
 
