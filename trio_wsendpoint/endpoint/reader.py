@@ -266,7 +266,7 @@ class Reader:
 
         All that it waits for is shielded from cancellation; `end` makes it return.
         """
-        if self._receivers_read:
+        if self._receivers_read and not self.ended:
             self._watch.add(self)
         while not (self.ended and self._holder is _NOBODY):
             if not self._is_its_turn:
