@@ -100,9 +100,8 @@ async def test_opening_an_endpoint_refuses_bad_arguments(
     arguments: dict[str, Any], says: str
 ) -> None:
     ours, theirs = stream_pair("memory")
-    manager = open_endpoint(**{"stream": ours, "role": Role.CLIENT, **arguments})
     with pytest.raises(TypeError, match=says):
-        await manager.__aenter__()
+        open_endpoint(**{"stream": ours, "role": Role.CLIENT, **arguments})
     await ours.send_all(b"the stream is still ours")
     assert await theirs.receive_some() == b"the stream is still ours"
 

@@ -7,6 +7,8 @@ from trio.testing import MockClock, memory_stream_pair
 from tests.endpoint.peer import Peer, open_scripted
 from tests.protocol.wire import TEXT
 from trio_wsendpoint.endpoint import open_endpoint
+from trio_wsendpoint.endpoint.core import EndpointCore
+from trio_wsendpoint.endpoint.heartbeat import Heartbeat
 from trio_wsendpoint.protocol import Frame, Role
 
 
@@ -73,3 +75,44 @@ async def test_an_interruption_goes_before_an_exception_that_came_first(
     (record,) = (each for each in caplog.records if each.exc_info)
     assert record.exc_info is not None
     assert record.exc_info[1] is first
+
+
+async def test_an_endpoint_that_cannot_be_started_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    ours, theirs = memory_stream_pair()
+    monkeypatch.setattr(EndpointCore, "start", fail)
+    with pytest.raises(MemoryError):
+        await open_endpoint(ours, Role.SERVER).__aenter__()
+    assert trio.lowlevel.current_task().child_nurseries == []
+    await trio.aclose_forcefully(theirs)
+
+
+async def test_an_error_in_the_heartbeat_task_comes_out_alone(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    async def fail(_: object) -> None:
+        raise Interruption
+
+    monkeypatch.setattr(Heartbeat, "_check", fail)
+    with pytest.raises(Interruption):
+        async with open_scripted(ping_interval=5):
+            await trio.sleep_forever()
+
+
+async def test_what_the_body_raises_goes_before_a_heartbeat_timeout(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    async def run() -> None:
+        async with open_scripted(ping_interval=5, max_pings=1):
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise RuntimeError("of the body")
+
+    with pytest.raises(RuntimeError):
+        await run()
+    assert not [record for record in caplog.records if record.exc_info]

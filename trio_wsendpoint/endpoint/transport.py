@@ -120,14 +120,12 @@ class NonblockingTransport(StreamTransport):
     @property
     def held_by_system(self) -> int:
         """Bytes that the system cannot pass on until the peer reads, as far as it tells."""
-        if not _LINUX:
-            return 0
         is_unix = self._socket.family == trio.socket.AF_UNIX
         try:
             request = _SIOCOUTQ if is_unix else _SIOCOUTQNSD
             answer = fcntl.ioctl(self._socket.fileno(), request, bytes(4))
         except (OSError, ValueError):
-            return 0  # a socket of another kind, or one that is closed
+            return 0  # not Linux, a socket of another kind, or one that is closed
         return int.from_bytes(answer, sys.byteorder)
 
     def read_nowait(self) -> BytesLike | None:

@@ -274,7 +274,7 @@ class Connection:
     def _fail(self, error: ProtocolError, *, hold: bool = False) -> None:
         # "_Fail the WebSocket Connection_ ... SHOULD send a Close frame with an appropriate
         # status code" (section 7.1.7)
-        self.failure = error
+        self.failure = ProtocolError(error.reason, error.code)  # its traceback would hold us
         self.close_held = hold and self.state is OPEN
         self._move_peer(Event.FAILURE)
         self._discard_input()

@@ -100,7 +100,7 @@ class Inbound:
         self._masked = masked
         self._options = options
         self._codecs = codecs
-        self._on_control = on_control
+        self._on_control: Callable[[ControlFrame], bool] | None = on_control
         self._rsv = sum(codec.rsv for codec in codecs)
         hookless = options.on_data_frame is None
         self._plain = hookless and not codecs
@@ -219,7 +219,7 @@ class Inbound:
         self._header = self._frame_payload = self._hook_payload = self._decoded = None
         self.pending = False
         self.assembler.discard()
-        self._on_control = _ignore  # whose owner it belongs to would be held in a cycle
+        self._on_control = None  # it holds the connection, which holds us
 
     def _parse(self, batch: list[Entry]) -> None:
         room = MAX_DECODED
@@ -340,6 +340,7 @@ class Inbound:
             frame = parser.build(header, self._buffer[start:end])
             if self.trace is not None:
                 self.trace(header.first_byte, frame.payload, header.length)
+            assert self._on_control is not None
             return self._on_control(cast("ControlFrame", frame))
         self.assembler.begin_frame(header)
         self._offset = start
@@ -442,10 +443,6 @@ class Inbound:
             raise TypeError(f"on_data_frame must return a data frame or None, not {kept!r}")
         self.assembler.note_frame(first_byte, len(kept.payload))
         self.assembler.add(kept.payload, batch)
-
-
-def _ignore(_: ControlFrame) -> bool:
-    return False
 
 
 assert ContinuationFrame.opcode == 0
