@@ -84,10 +84,11 @@ async def test_an_endpoint_that_cannot_be_started_leaves_nothing_behind(
         raise MemoryError
 
     ours, theirs = memory_stream_pair()
+    before = list(trio.lowlevel.current_task().child_nurseries)
     monkeypatch.setattr(EndpointCore, "start", fail)
     with pytest.raises(MemoryError):
         await open_endpoint(ours, Role.SERVER).__aenter__()
-    assert trio.lowlevel.current_task().child_nurseries == []
+    assert list(trio.lowlevel.current_task().child_nurseries) == before
     await trio.aclose_forcefully(theirs)
 
 
