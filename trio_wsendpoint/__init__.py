@@ -41,10 +41,11 @@ from .protocol import (
     TextFrame,
     create_message,
 )
-from .server import accept, serve, serve_listeners
+from .server import Broadcast, Room, accept, broadcast, serve, serve_listeners
 
 __all__ = [
     "BinaryFrame",
+    "Broadcast",
     "CloseCode",
     "CloseFrame",
     "Codec",
@@ -74,11 +75,13 @@ __all__ = [
     "Request",
     "Response",
     "Role",
+    "Room",
     "SendStream",
     "Statistics",
     "TextFrame",
     "Traffic",
     "accept",
+    "broadcast",
     "connect",
     "create_message",
     "open_endpoint",

@@ -292,7 +292,7 @@ async def test_whoever_waits_is_woken_when_another_task_writes_it_all() -> None:
     connection.send_message("x")
     outbox.flush_soon()
     async with trio.open_nursery() as nursery, ours, theirs:
-        nursery.start_soon(outbox.wait_flushed, 0)
+        nursery.start_soon(outbox.wait_empty)
         await wait_all_tasks_blocked()
         outbox.flush()
         await wait_all_tasks_blocked()

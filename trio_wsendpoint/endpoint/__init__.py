@@ -17,6 +17,7 @@ from .options import (
     HandshakeOptions,
     parse_keywords,
 )
+from .sharing import call_when_ended, forget_when_ended, give_up_slow, share
 from .stream_setup import (
     check_ssl_context,
     receive_at_once,
@@ -47,11 +48,15 @@ __all__ = [
     "SendStream",
     "Statistics",
     "Traffic",
+    "call_when_ended",
     "check_ssl_context",
+    "forget_when_ended",
+    "give_up_slow",
     "open_endpoint",
     "parse_keywords",
     "receive_at_once",
     "send_at_once",
+    "share",
     "socket_addresses",
     "start_tls",
     "transport_for",

@@ -29,7 +29,7 @@ async def close_stream(
     It takes as long as the peer does: bound it.
     """
     try:
-        await outbox.wait_flushed(0)
+        await outbox.wait_empty()
         await trio.lowlevel.checkpoint_if_cancelled()
         goes_first = connection.role is Role.SERVER or connection.peer_state is State.FAILED
         has_halves = goes_first and await transport.send_eof()

@@ -59,6 +59,7 @@ class EndpointCore:
         addresses: Ours and the peer's, if they have been asked for already.
 
     Attributes:
+        ended: Happens when the connection has ended and its stream is closed.
         scope: The application's cancel scope: cancelled when the peer is given up on, or
             when code of the application's that we call has failed.
         fatal: The exception that the `async with` has to raise, or None.
@@ -68,7 +69,6 @@ class EndpointCore:
     __slots__ = (
         "_closed_by_us",
         "_closing_scope",
-        "_ended",
         "_failed_by_us",
         "_hurried",
         "_nursery",
@@ -78,6 +78,7 @@ class EndpointCore:
         "addresses",
         "connection",
         "dispatcher",
+        "ended",
         "fatal",
         "heartbeat",
         "log",
@@ -115,7 +116,7 @@ class EndpointCore:
         self._closed_by_us = False
         self._failed_by_us = False
         self._hurried = False
-        self._ended = Ending()
+        self.ended = Ending()
         self.outbox = Outbox(self.connection, self._transport, self)
         self.reader = Reader(self.connection, self._transport, options.max_look_ahead, self)
         self.receiver = Receiver(self.connection, self.reader, self.outbox, self)
@@ -185,7 +186,7 @@ class EndpointCore:
         except BaseException as error:
             self.crash(error)
         finally:
-            self._ended.set()
+            self.ended.set()
 
     async def _in_time(self, step: Callable[[], Awaitable[None]]) -> None:
         """Take a step of the closing, which has `close_timeout`, or less if it is hurried."""
@@ -276,6 +277,11 @@ class EndpointCore:
         self.fail(CloseCode.PROTOCOL_ERROR, reason)
         self.fatal = self.fatal or describe_end(HeartbeatTimeout, self.connection, None)
 
+    def give_up_slow(self) -> None:
+        """Fail the connection because the peer does not keep up; what waits is dropped."""
+        self.outbox.clear()
+        self.fail(CloseCode.TRY_AGAIN_LATER, "too slow to receive")
+
     def crash(self, error: BaseException) -> None:
         """Fail the connection because code of the application's has failed, or our own."""
         if self.fatal is None:
@@ -302,7 +308,7 @@ class EndpointCore:
         self._begin_close(code, reason)
         try:
             with trio.move_on_after(self.options.close_timeout):
-                await self._ended.wait()
+                await self.ended.wait()
         except BaseException:  # cancelled, or interrupted from the keyboard
             await self._wait_ended(self.options.cancel_timeout)
             raise
@@ -331,11 +337,11 @@ class EndpointCore:
         """Wait for the end for so long, then force it; not to be cancelled."""
         try:
             with trio.move_on_after(timeout, shield=True):
-                await self._ended.wait()
+                await self.ended.wait()
         finally:
             self.hurry()
             with trio.CancelScope(shield=True):
-                await self._ended.wait()
+                await self.ended.wait()
 
     def hurry(self) -> None:
         """Close the stream now, whatever the peer does: it has had its time."""
@@ -346,7 +352,7 @@ class EndpointCore:
 
     async def wait_closed(self) -> None:
         """Wait until the connection has ended and the stream is closed."""
-        await self._ended.wait()
+        await self.ended.wait()
 
     # -- how it stands --------------------------------------------------------------------
 
@@ -377,7 +383,7 @@ class EndpointCore:
             trio.ClosedResourceError, ConnectionClosedError: it never will.
         """
         await self.outbox.wait_flushed()
-        if self.outbox.ended:
+        if self.outbox.ended or self.outbox.cleared:
             self.check_open()
 
     async def raise_end(self, *, iterating: bool = False) -> NoReturn:

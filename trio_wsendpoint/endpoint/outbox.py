@@ -35,6 +35,7 @@ class Outbox:
         core: Starts the writer task, and is told when the stream can no longer be written.
 
     Attributes:
+        cleared: Whether what waited was dropped.
         corked: Whether frames gather until the scheduler's next turn, rather than each be
             written at once.
         written: Bytes that the stream has taken.
@@ -53,6 +54,7 @@ class Outbox:
         "_transport",
         "_waiting",
         "_wake_up",
+        "cleared",
         "corked",
         "ended",
         "held",
@@ -73,6 +75,7 @@ class Outbox:
         # Whether the stream has not taken all, and the rest is for the writer task.
         self._blocked = False
         self._waiting: list[trio.lowlevel.Task] = []
+        self.cleared = False
         self.corked = False
         self.ended = False
         self.held = False
@@ -148,15 +151,36 @@ class Outbox:
         if count:
             self._buffers[0] = memoryview(self._buffers[0])[count:]
 
+    def clear(self) -> None:
+        """Drop what waits, but not the rest of a frame that was begun."""
+        self.cleared = True
+        self._connection.drop_queued()
+        under_way = self._transport.write_ahead
+        kept: list[BytesLike] = []
+        for buffer in self._buffers:
+            if under_way <= 0 and not isinstance(buffer, memoryview):
+                break
+            kept.append(buffer)
+            under_way -= len(buffer)
+        self._buffers[:] = kept  # in place: the writer task may be about to write it
+        self._left = sum(map(len, kept))
+        self._wake_waiting()
+
     # -- waiting for it -------------------------------------------------------------------
 
-    async def wait_flushed(self, limit: int = HIGH_WATER) -> None:
-        """Wait until at most `limit` bytes wait. Cancelled, it returns at once, silently.
+    async def wait_flushed(self) -> None:
+        """Wait until most of it is written, or never will. Cancelled, it returns silently.
 
         Whoever waits here has nothing left to undo: its frame will be written whatever
         becomes of the task, and to raise `trio.Cancelled` would say that it was not sent.
         """
-        while self.size > limit and not self.ended:
+        while self.size > HIGH_WATER and not (self.ended or self.cleared):
+            if await self._wait_for_progress():
+                return
+
+    async def wait_empty(self) -> None:
+        """Wait until nothing waits to be written. Cancelled, it returns silently."""
+        while self.size and not self.ended:
             if await self._wait_for_progress():
                 return
 
@@ -166,7 +190,7 @@ class Outbox:
         Raises:
             trio.Cancelled: it was cancelled before that.
         """
-        while self.held and not self.ended:
+        while self.held and not (self.ended or self.cleared):
             if await self._wait_for_progress():
                 await trio.lowlevel.checkpoint_if_cancelled()
 

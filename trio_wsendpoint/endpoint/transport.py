@@ -56,6 +56,9 @@ class StreamTransport:
 
     __slots__ = ("stream",)
 
+    write_ahead = WRITE_SIZE
+    """Bytes that `write_some` takes of the buffers before it waits."""
+
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
 
@@ -112,6 +115,8 @@ class NonblockingTransport(StreamTransport):
     """A stream that any task may read or write without blocking, and wait for apart."""
 
     __slots__ = ("_socket",)
+
+    write_ahead = 0
 
     def __init__(self, stream: trio.abc.Stream, socket_stream: trio.SocketStream) -> None:
         super().__init__(stream)
@@ -213,7 +218,7 @@ def write_socket(socket: trio.socket.SocketType, buffers: Sequence[BytesLike]) -
     try:
         if len(buffers) == 1:
             return os.write(socket.fileno(), buffers[0])
-        return os.writev(socket.fileno(), buffers[:_MAX_BUFFERS])
+        return os.writev(socket.fileno(), buffers[:_MAX_BUFFERS]) if buffers else 0
     except (BlockingIOError, InterruptedError):
         return 0
 

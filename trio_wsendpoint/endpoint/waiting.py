@@ -6,7 +6,7 @@ the memory that an idle connection takes, and much of what a message costs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
@@ -61,17 +61,33 @@ class WakeUp:
 class Ending:
     """An event that happens once, like a `trio.Event`."""
 
-    __slots__ = ("_lot", "happened")
+    __slots__ = ("_functions", "_lot", "happened")
 
     def __init__(self) -> None:
         self.happened = False
+        self._functions: list[Callable[[], None]] | None = None
         self._lot: trio.lowlevel.ParkingLot | None = None
 
     def set(self) -> None:
-        """Let it happen, and wake whoever waits."""
+        """Let it happen, wake whoever waits, and call what is to be called then."""
         self.happened = True
         if self._lot is not None:
             self._lot.unpark_all()
+        functions, self._functions = self._functions, None
+        for function in functions or ():
+            function()
+
+    def add(self, function: Callable[[], None]) -> bool:
+        """Have a function called when it happens; says whether that is still to come."""
+        if not self.happened:
+            self._functions = self._functions or []
+            self._functions.append(function)
+        return not self.happened
+
+    def remove(self, function: Callable[[], None]) -> None:
+        """Take `add` back."""
+        if self._functions is not None:
+            self._functions.remove(function)
 
     async def wait(self) -> None:
         """Wait until it has happened; a checkpoint in any case."""

@@ -40,6 +40,7 @@ from .messages import (
     to_sendable,
 )
 from .outbound import BUFFER_OVERHEAD, Counters
+from .sharing import SharedFrame, SharedMessage
 from .state import OPEN, TRANSITIONS, Event, State
 from .trace import describe_frame
 
@@ -88,6 +89,8 @@ __all__ = [
     "ResponseReader",
     "Role",
     "ServerHandshake",
+    "SharedFrame",
+    "SharedMessage",
     "State",
     "TextFrame",
     "check_close_arguments",

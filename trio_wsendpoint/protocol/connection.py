@@ -41,6 +41,7 @@ from .messages import (
     to_sendable,
 )
 from .outbound import Counters, Outbound, Trace
+from .sharing import SharedMessage
 from .state import CLOSED, OPEN, Event, State, check_event, next_state
 
 
@@ -409,6 +410,19 @@ class Connection:
             self._check_open()
         self._outbound.add_message(frame_type, payload, compress)
 
+    def send_shared(self, shared: SharedMessage) -> None:
+        """Queue a message that other connections send too, in one frame.
+
+        If a fragmented message is under way, it is queued when that has ended; not at all, if
+        our half ends before.
+
+        Raises:
+            LocalProtocolError: our half is not open.
+        """
+        if self.state is not OPEN:
+            self._check_open()
+        self._outbound.add_shared(shared)
+
     def send_fragment(
         self, frame_type: type[Frame], payload: BytesLike, *, final: bool, compress: bool = True
     ) -> None:
@@ -484,6 +498,10 @@ class Connection:
         check_close_arguments(code, reason)
         self._check_open()
         self._queue_close(CloseFrame.create(code, reason))
+
+    def drop_queued(self) -> None:
+        """Forget what is queued: our close frame is all that is still to be sent."""
+        self._outbound.clear()
 
     def send_eof(self) -> None:
         """Our half of the stream has been written to its end."""

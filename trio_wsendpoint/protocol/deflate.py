@@ -7,7 +7,7 @@ deflates several times as fast, and with the standard library's zlib otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from importlib import import_module
 from typing import Any, ClassVar, Final
 
@@ -222,6 +222,11 @@ class _Deflater:
         self._forget = forget
         self._zlib: Any = None
 
+    @property
+    def sharing_key(self) -> Hashable:
+        """What those have in common that make the same of a message; None: not to be told."""
+        return (self._bits, self._level, self._memory_level) if self._forget else None
+
     def deflate(self, payload: bytes, final: bool) -> bytes:
         if self._zlib is None:
             self._zlib = zlib.compressobj(
@@ -389,6 +394,12 @@ class DeflateCodec(Codec):
         if not compress or threshold is None or len(payload) < threshold:
             return first_byte, payload
         return first_byte | RSV1, self._deflater.deflate(payload, final=True)
+
+    def sharing_key(self, size: int, compress: bool) -> Hashable:
+        """Those share a message that leave it as it is, or forget each in the same way."""
+        if not (compress and self._is_worth_it(size)):
+            return "uncompressed"
+        return self._deflater.sharing_key
 
     def _is_worth_it(self, size: float) -> bool:
         return self._threshold is not None and size >= self._threshold

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import ClassVar, TypeAlias
 
 import attrs
@@ -70,6 +70,20 @@ class Codec:
         """
         frame = self.encode(frame_type(payload), compress=compress)
         return frame.first_byte, frame.payload
+
+    def sharing_key(self, size: int, compress: bool) -> Hashable:  # noqa: ARG002
+        """What codecs have in common that make the same of a whole message.
+
+        A message to many connections is encoded once for all whose codecs have equal keys.
+
+        Args:
+            size: Bytes of the message.
+            compress: As for `encode`.
+
+        Returns:
+            None if it depends on more, such as the messages before: each encodes it by itself.
+        """
+        return None
 
     def decode_message(self, first_byte: int, payload: bytes) -> bytes | None:  # noqa: ARG002
         """Transform a whole message that came in one frame, if that is done in one go.

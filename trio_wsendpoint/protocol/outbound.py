@@ -25,6 +25,7 @@ from .frames import (
     encode_header,
 )
 from .masking import BytesLike, new_masking_key
+from .sharing import SharedMessage
 from .speedups import build_frame
 
 JOIN_LIMIT: Final = 4096
@@ -68,6 +69,8 @@ class Outbound:
     """
 
     __slots__ = (
+        "_behind",
+        "_behind_memory",
         "_codecs",
         "_masks",
         "_pongs",
@@ -83,6 +86,9 @@ class Outbound:
         self._codecs = codecs
         self._queue: list[BytesLike] = []
         self._pongs: list[bytes] = []
+        # What others share with us, and waits for the end of a fragmented message.
+        self._behind: list[SharedMessage] | None = None
+        self._behind_memory = 0
         self.size = 0
         self.sent = Counters()
         self.fragment_type: type[Frame] | None = None
@@ -91,14 +97,18 @@ class Outbound:
     @property
     def memory(self) -> int:
         """Bytes of memory that all of it takes, Python's overhead counted."""
-        return self.size + BUFFER_OVERHEAD * (len(self._queue) + len(self._pongs))
+        buffers = len(self._queue) + len(self._pongs)
+        return self.size + BUFFER_OVERHEAD * buffers + self._behind_memory
 
     def use(self, codecs: tuple[Codec, ...]) -> None:
         """Encode data frames with these extensions from here on."""
         self._codecs = codecs
 
     def take(self) -> list[BytesLike]:
-        """Take what is queued: buffers to be written in this order, whole."""
+        """Take what is queued: buffers to be written in this order, whole.
+
+        A `memoryview` is of the same frame as the buffer before it; all others begin one.
+        """
         if self._pongs:
             # In front of the data that waits: the queue only ever holds whole frames.
             waiting, self._queue = self._queue, []
@@ -112,6 +122,8 @@ class Outbound:
         """Forget what is queued: nothing more can be written."""
         self._queue = []
         self._pongs = []
+        self._behind = None
+        self._behind_memory = 0
         self.size = 0
 
     def owe_pong(self, payload: bytes) -> None:
@@ -155,6 +167,34 @@ class Outbound:
         else:
             self._add_encoded(frame_type(payload), compress)
 
+    def add_shared(self, shared: SharedMessage) -> None:
+        """Queue a whole message that other connections send too.
+
+        If a fragmented message is under way, it is queued when that has ended.
+        """
+        if self.fragment_type is not None:
+            self._behind = self._behind or []
+            self._behind.append(shared)
+            self._behind_memory += BUFFER_OVERHEAD + len(shared.payload)
+            return
+        frame = shared.frame_for(self._codecs)
+        if frame is None:
+            self.add_message(shared.frame_type, shared.payload, shared.compress)
+            return
+        self.sent.messages += 1
+        if self._masks or self.trace is not None:
+            self._add(frame.first_byte, frame.payload)
+        else:
+            self._queue.append(frame.data)
+            self.size += len(frame.data)
+            self.sent.size += len(frame.data)
+
+    def _add_behind(self) -> None:
+        """Queue what has waited for the end of a fragmented message."""
+        behind, self._behind, self._behind_memory = self._behind, None, 0
+        for shared in behind or ():
+            self.add_shared(shared)
+
     def add_fragment(
         self, frame_type: type[Frame], payload: bytes, final: bool, compress: bool
     ) -> None:
@@ -172,6 +212,8 @@ class Outbound:
             self._add_encoded(kind(payload, fin=final), compress)
         else:
             self._add(FIN | kind.opcode if final else kind.opcode, payload)
+        if final and self._behind:
+            self._add_behind()
 
     def add_control(self, frame: ControlFrame) -> None:
         """Queue a control frame."""
@@ -202,6 +244,6 @@ class Outbound:
         else:
             header = encode_header(first_byte, size)
             size += len(header)
-            self._queue += (header, payload)
+            self._queue += (header, memoryview(payload))
         self.size += size
         self.sent.size += size
