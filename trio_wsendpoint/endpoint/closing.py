@@ -82,6 +82,7 @@ def describe_end(
         sent_close_frame=connection.sent_close_frame,
         received_close_frame=connection.received_close_frame,
         closed_first=connection.closed_first,
+        connection_id=connection.connection_id,
     )
     error.__cause__ = stream_error
     return error

@@ -36,7 +36,7 @@ from .closing import (
     is_clean,
 )
 from .control import ControlDispatcher
-from .errors import ConnectionClosedError, HeartbeatTimeout
+from .errors import ConnectionClosedError, HeartbeatTimeout, closed_by_us
 from .heartbeat import Heartbeat
 from .log import ConnectionLog
 from .options import EndpointOptions
@@ -374,7 +374,7 @@ class EndpointCore:
 
     def _check_not_closed_by_us(self) -> None:
         if self._closed_by_us:
-            raise trio.ClosedResourceError("this endpoint was closed")
+            raise closed_by_us(self.connection.connection_id)
 
     async def wait_sent(self) -> None:
         """Wait until what was sent has left the outbox, or most of it; silent if cancelled.

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import trio
 
-from ..protocol import CloseCode, CloseFrame, HandshakeError, Role
+from ..protocol import CloseCode, CloseFrame, HandshakeError, Role, WebSocketError
+
+_TEMPORARY: Final = frozenset(
+    {
+        CloseCode.GOING_AWAY,
+        CloseCode.ABNORMAL_CLOSURE,
+        CloseCode.INTERNAL_ERROR,
+        CloseCode.SERVICE_RESTART,
+        CloseCode.TRY_AGAIN_LATER,
+        CloseCode.BAD_GATEWAY,
+    }
+)
 
 
-class ConnectionClosed(Exception):
+class ConnectionClosed(WebSocketError):
     """The connection has ended.
 
     Attributes:
@@ -17,6 +30,7 @@ class ConnectionClosed(Exception):
         sent_close_frame: The close frame that we sent, or None.
         received_close_frame: The close frame that the peer sent, or None.
         closed_first: Whose close frame came first, or None if there was none.
+        connection_id: That of the endpoint which it is about, or None.
     """
 
     def __init__(
@@ -27,6 +41,7 @@ class ConnectionClosed(Exception):
         sent_close_frame: CloseFrame | None = None,
         received_close_frame: CloseFrame | None = None,
         closed_first: Role | None = None,
+        connection_id: int | None = None,
     ) -> None:
         super().__init__(code, reason)
         self.code = code
@@ -34,6 +49,12 @@ class ConnectionClosed(Exception):
         self.sent_close_frame = sent_close_frame
         self.received_close_frame = received_close_frame
         self.closed_first = closed_first
+        self.connection_id = connection_id
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the close code says no more than that this connection is over."""
+        return self.code in _TEMPORARY
 
     def __str__(self) -> str:
         who = f" by the {self.closed_first.value}" if self.closed_first else ""
@@ -52,8 +73,13 @@ class ConnectionClosedError(ConnectionClosed, trio.BrokenResourceError):
 class HeartbeatTimeout(ConnectionClosedError):
     """The peer was given up on: it left `max_pings` pings unanswered and sent nothing else."""
 
+    @property
+    def temporary(self) -> bool:
+        """It is: the peer may be back, or the way to it."""
+        return True
 
-class LookAheadFull(Exception):
+
+class LookAheadFull(WebSocketError):
     """A pong cannot be read: it lies behind messages that nobody receives.
 
     Receive them in another task while `ping` waits, or allow a larger `max_look_ahead`.
@@ -74,4 +100,13 @@ class HandshakeTimeout(HandshakeError, trio.TooSlowError):
     """The opening handshake was not complete within `handshake_timeout`."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"the opening handshake took more than {seconds} seconds", 408)
+        super().__init__(
+            f"the opening handshake took more than {seconds} seconds", 408, temporary=True
+        )
+
+
+def closed_by_us(connection_id: int | None) -> trio.ClosedResourceError:
+    """What an endpoint raises once it was closed on our side; it tells which one it was."""
+    error = trio.ClosedResourceError("this endpoint was closed")
+    error.connection_id = connection_id  # type: ignore[attr-defined]
+    return error

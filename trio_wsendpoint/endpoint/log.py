@@ -36,7 +36,7 @@ class ConnectionLog:
     def __init__(self, connection: Connection, peer: Any) -> None:
         self._connection = connection
         self.peer = peer
-        self.connection_id = next(_connection_ids)
+        self.connection_id = connection.connection_id = next(_connection_ids)
 
     @property
     def extra(self) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def check_seconds(
     _: object, attribute: attrs.Attribute[float], value: float, *, zero: bool = True
 ) -> None:
     """An attrs validator: a number of seconds, `math.inf` included."""
+    if value is None:
+        raise TypeError(f"{attribute.name} must be seconds, not None; math.inf is for ever")
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{attribute.name} must be seconds, not {type(value).__name__}")
     if math.isnan(value) or value < 0 or (value == 0 and not zero):

@@ -7,7 +7,13 @@ from .assembly import InboundOptions, OnDataFrame
 from .close import CloseCode, check_close_arguments
 from .connection import Connection, Role
 from .deflate import PermessageDeflate
-from .errors import HandshakeError, HandshakeRejected, LocalProtocolError, ProtocolError
+from .errors import (
+    HandshakeError,
+    HandshakeRejected,
+    LocalProtocolError,
+    ProtocolError,
+    WebSocketError,
+)
 from .extensions import Codec, Extension, Parameters, check_extensions
 from .frames import (
     BinaryFrame,
@@ -93,6 +99,7 @@ __all__ = [
     "SharedMessage",
     "State",
     "TextFrame",
+    "WebSocketError",
     "check_close_arguments",
     "check_extensions",
     "create_message",

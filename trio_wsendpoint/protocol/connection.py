@@ -80,6 +80,7 @@ class Connection:
             them out.
         is_open: Whether messages may be sent: both halves are open, or theirs has failed
             and our close frame for it is held.
+        connection_id: The number that its owner knows it by, for errors to tell; or None.
         close_held: Whether the peer has failed, and the close frame that says so waits for
             `release_close`; only with `InboundOptions.hold_close`.
         control_arrived: Whether something besides messages has arrived: a control frame, the
@@ -94,6 +95,7 @@ class Connection:
         "answered_pings",
         "close_held",
         "closed_first",
+        "connection_id",
         "control_arrived",
         "control_frames",
         "failure",
@@ -115,6 +117,7 @@ class Connection:
         self.role = role
         self.state = self.peer_state = State.CONNECTING
         self.is_open = self.close_held = self.control_arrived = False
+        self.connection_id: int | None = None
         self.sent_close_frame: CloseFrame | None = None
         self.received_close_frame: CloseFrame | None = None
         self.closed_first: Role | None = None
