@@ -272,7 +272,6 @@ def test_a_request_within_the_limits_is_read(head: bytes) -> None:
         b"HTTP/1.1 101 Switching Protocols\r\nX: a\0b\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nX: a\x01b\r\n\r\n",
         b"HTTP/1.1 101 Switching\x1bProtocols\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\n" + b"X: y\r\n" * (MAX_HEADERS + 1) + b"\r\n",
         b"HTTP/1.1 103 Early Hints\r\n\r\n" * (MAX_HEAD_SIZE // 28 + 1),
         b"H" * MAX_HEAD_SIZE,
@@ -292,6 +291,38 @@ def test_informational_responses_in_front_of_the_101_are_skipped() -> None:
     assert response is not None
     assert response.status_code == 101
     assert reader.trailing_data == FRAME
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Transfer-Encoding: identity",
+        b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding: gzip, chunked",
+        b"Content-Length: 1\r\ncontent-length: 2",
+        b"Content-Length: many",
+    ],
+)
+def test_how_a_body_is_framed_is_no_matter_where_there_is_none(framing: bytes) -> None:
+    name = framing.partition(b":")[0].decode()
+    for method, head in (("GET", SWITCHING[:-2]), ("CONNECT", b"HTTP/1.0 200 OK\r\n")):
+        reader = ResponseReader(method)
+        response = reader.receive_data(head + framing + b"\r\n\r\n" + FRAME)
+        assert response is not None
+        assert response is reader.head
+        assert reader.is_done
+        assert response.header_values(name)[0].encode() in framing
+        assert reader.trailing_data == FRAME
+
+
+def test_a_proxy_that_refuses_has_a_body() -> None:
+    reader = ResponseReader("CONNECT")
+    assert reader.receive_data(b"HTTP/1.1 407 Who\r\nContent-Length: 3\r\n\r\nyo") is None
+    assert reader.head is not None
+    assert not reader.is_done
+    response = reader.receive_data(b"u")
+    assert response is not None
+    assert (response.status_code, response.body) == (407, b"you")
 
 
 @pytest.mark.parametrize(

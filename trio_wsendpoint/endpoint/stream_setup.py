@@ -20,22 +20,25 @@ _OTHER_ROLE: Final = {
 }
 
 
-def check_ssl_context(ssl_context: ssl.SSLContext | None, role: Role) -> None:
+def check_ssl_context(
+    ssl_context: ssl.SSLContext | None, role: Role, argument: str = "ssl_context"
+) -> None:
     """Refuse an `ssl_context` that is none, or that can only play the other role.
 
     Raises:
-        TypeError: `ssl_context` is neither an `ssl.SSLContext` nor None.
+        TypeError: `ssl_context` is neither an `ssl.SSLContext` nor None; the message says
+            `argument`.
         ValueError: it is one for the other role.
     """
     if not isinstance(ssl_context, ssl.SSLContext | None):
         raise TypeError(
-            f"ssl_context must be an ssl.SSLContext, not {type(ssl_context).__name__}"
+            f"{argument} must be an ssl.SSLContext, not {type(ssl_context).__name__}"
         )
     # Else each connection would fail, and on a server as quietly as a port scanner's.
     protocol, purpose = _OTHER_ROLE[role]
     if ssl_context is not None and ssl_context.protocol == protocol:
         raise ValueError(
-            f"ssl_context must be one for a {role.value}, such as"
+            f"{argument} must be one for a {role.value}, such as"
             f" ssl.create_default_context(ssl.Purpose.{purpose}) makes"
         )
 

@@ -28,13 +28,24 @@ _BLANK_LINE = re.compile(rb"\n\r?\n")
 # quadratic time to find one behind a long run of blanks.
 _ALLOWED: Final = bytes({*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)})
 
-# h11 wants to have seen an upgrade asked for before it reads a 101.
-_ANY_UPGRADE: Final = h11.Request(
-    method="GET", target="/", headers=[("Host", ""), ("Upgrade", "websocket")]
+# h11 wants to have seen what was asked for before it reads a 101, or a 2xx without a body.
+_ASKED: Final = {
+    "GET": h11.Request(method="GET", target="/", headers=[("Host", ""), ("Upgrade", "-")]),
+    "CONNECT": h11.Request(method="CONNECT", target="-", headers=[("Host", "")]),
+}
+
+# How a body is framed is no reason not to see the status code in front of it. Where h11
+# refuses a head for that, it gets to see these headers under a name that nobody has.
+_FRAMING_NAME = re.compile(
+    rb"(?<=\n)(content-length|transfer-encoding)(?=[ \t]*:)", re.IGNORECASE
 )
+_HIDDEN: Final = "!"
+
+_TLS_RECORDS: Final = (b"\x15\x03", b"\x16\x03")  # an alert, or a handshake
 
 _BODY: Final = frozenset({"content-length", "transfer-encoding"})
 _FRAMING: Final = _BODY | {"connection"}
+_HIDDEN_NAMES: Final = frozenset(name + _HIDDEN for name in _BODY)
 
 # What stands in most requests, as one str for all connections instead of one for each.
 _WORDS: Final = {
@@ -160,6 +171,10 @@ class _Reader:
         self._room -= size
         if _has_forbidden(head):
             raise HandshakeError("a control character in the head")
+        return self._read(head)
+
+    def _read(self, head: bytes) -> h11.Event:
+        """Have h11 read a whole head."""
         self._connection.receive_data(head)
         event = self._next_event()
         assert isinstance(event, h11.Event)
@@ -221,9 +236,13 @@ def _has_body(headers: Headers) -> bool:
 
 
 def _to_response(event: h11.InformationalResponse | h11.Response) -> Response:
-    return Response(
-        event.status_code, _decoded(event), reason_phrase=event.reason.decode("latin-1")
+    headers = CheckedHeaders(
+        [
+            (name.removesuffix(_HIDDEN) if name.lower() in _HIDDEN_NAMES else name, value)
+            for name, value in _decoded(event)
+        ]
     )
+    return Response(event.status_code, headers, reason_phrase=event.reason.decode("latin-1"))
 
 
 def _check_version(version: bytes) -> None:
@@ -235,17 +254,34 @@ def _check_version(version: bytes) -> None:
 
 
 class ResponseReader(_Reader):
-    """Reads the response of an opening handshake, and its body if it is a rejection."""
+    """Reads the response of an opening handshake, and its body if it is a rejection.
 
-    __slots__ = ("_body", "_head")
+    Args:
+        method: Of the request: GET, or CONNECT for that of a proxy, whose 2xx has no body.
 
-    def __init__(self) -> None:
-        # With lines of a chunked body this short, no pattern of h11's takes long to fail.
-        super().__init__(h11.Connection(h11.CLIENT, max_incomplete_event_size=_STEP))
-        self._connection.send(_ANY_UPGRADE)
-        self._connection.send(h11.EndOfMessage())
-        self._head: Response | None = None
+    Attributes:
+        head: The response as far as its headers go, once these are complete.
+    """
+
+    __slots__ = ("_body", "_method", "head")
+
+    def __init__(self, method: str = "GET") -> None:
+        self._method = method
+        super().__init__(self._connect())
+        self.head: Response | None = None
         self._body = bytearray()
+
+    def _connect(self) -> h11.Connection:
+        # With lines of a chunked body this short, no pattern of h11's takes long to fail.
+        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_STEP)
+        connection.send(_ASKED[self._method])
+        connection.send(h11.EndOfMessage())
+        return connection
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the response is complete, or as complete as it is kept."""
+        return self._done
 
     def receive_data(self, data: BytesLike) -> Response | None:
         """Take in what arrived.
@@ -259,10 +295,10 @@ class ResponseReader(_Reader):
             LocalProtocolError: the response was read already.
         """
         self._add(data)
-        if self._head is None:
-            self._head = self._read_head()
-            if self._head is None or self._done:
-                return self._head
+        if self.head is None:
+            self.head = self._read_head()
+            if self.head is None or self._done:
+                return self.head
             self._room = MAX_BODY_SIZE
         # That the server rejected us matters more than how badly it words it.
         with contextlib.suppress(HandshakeError):
@@ -280,21 +316,38 @@ class ResponseReader(_Reader):
         Raises:
             HandshakeError: not even the head of the response is complete.
         """
-        if self._head is None:
+        if self.head is None:
             raise HandshakeError(
-                "the server closed the connection before its response was complete"
+                "the server closed the connection before its response was complete",
+                temporary=True,
             )
-        return attrs.evolve(self._head, body=bytes(self._body))
+        return attrs.evolve(self.head, body=bytes(self._body))
 
     def _read_head(self) -> Response | None:
+        if self._buffer.startswith(_TLS_RECORDS):
+            scheme = "https" if self._method == "CONNECT" else "wss"
+            raise HandshakeError(
+                f"what arrives is TLS, not HTTP; should the URL begin with {scheme}://?"
+            )
         while (event := self._next_head()) is not None:
             if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
                 _check_version(event.http_version)
                 self._done = True
                 return _to_response(event)
             if isinstance(event, h11.Response):
+                self._done = self._method == "CONNECT" and event.status_code < 300
                 return _to_response(event)
         return None
+
+    def _read(self, head: bytes) -> h11.Event:
+        try:
+            return super()._read(head)
+        except HandshakeError:
+            hidden = _FRAMING_NAME.sub(rb"\1" + _HIDDEN.encode(), head)
+            if hidden == head:
+                raise
+        self._connection = self._connect()
+        return super()._read(hidden)
 
     def _read_body(self) -> bool:
         while True:
