@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+from collections.abc import Iterator
 
 import attrs
 import pytest
@@ -42,3 +44,13 @@ def tls_contexts() -> TLSContexts:
     client = ssl.create_default_context()
     authority.configure_trust(client)
     return TLSContexts(server, client)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_proxy_of_the_environment() -> Iterator[None]:
+    """Dial directly, whatever the environment of those who run the tests says."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.lower().endswith("_proxy"):
+                patch.delenv(name)
+        yield

@@ -26,7 +26,7 @@ FLOORS_BELOW: dict[str, set[str]] = {
 OTHERS_ALLOWED = {
     "protocol": {"attrs", "zlib_ng"},
     "endpoint": {"attrs", "trio"},
-    "client": {"attrs", "trio", "python_socks", "h2"},
+    "client": {"attrs", "trio", "idna", "python_socks", "h2"},
     "server": {"attrs", "trio", "h2"},
     ABOVE: {"attrs", "trio"},
 }

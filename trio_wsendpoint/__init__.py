@@ -1,6 +1,17 @@
 """A WebSocket endpoint for Trio: client and server, as structured concurrency."""
 
-from .client import connect
+from .client import (
+    Attempt,
+    Backoff,
+    ConnectError,
+    ConnectOptions,
+    ProxyError,
+    Reconnecting,
+    Url,
+    connect,
+    parse_url,
+    reconnecting,
+)
 from .endpoint import (
     ConnectionClosed,
     ConnectionClosedError,
@@ -39,16 +50,22 @@ from .protocol import (
     Response,
     Role,
     TextFrame,
+    WebSocketError,
     create_message,
+    refusal,
 )
 from .server import Broadcast, Room, accept, broadcast, serve, serve_listeners
 
 __all__ = [
+    "Attempt",
+    "Backoff",
     "BinaryFrame",
     "Broadcast",
     "CloseCode",
     "CloseFrame",
     "Codec",
+    "ConnectError",
+    "ConnectOptions",
     "ConnectionClosed",
     "ConnectionClosedError",
     "ConnectionClosedOK",
@@ -71,7 +88,9 @@ __all__ = [
     "PermessageDeflate",
     "PingFrame",
     "PongFrame",
+    "ProxyError",
     "ReceiveStream",
+    "Reconnecting",
     "Request",
     "Response",
     "Role",
@@ -80,11 +99,16 @@ __all__ = [
     "Statistics",
     "TextFrame",
     "Traffic",
+    "Url",
+    "WebSocketError",
     "accept",
     "broadcast",
     "connect",
     "create_message",
     "open_endpoint",
+    "parse_url",
+    "reconnecting",
+    "refusal",
     "serve",
     "serve_listeners",
 ]

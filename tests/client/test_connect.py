@@ -3,8 +3,7 @@ from __future__ import annotations
 import base64
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,59 +12,23 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
+from tests.client.servers import echo, echo_server, exchange, header, read_request, switching
 from tests.conftest import TLSContexts
 from tests.endpoint.peer import Peer
 from tests.protocol.wire import CLOSE, TEXT
 from trio_wsendpoint import (
-    Endpoint,
     HandshakeError,
     HandshakeRejected,
     HandshakeTimeout,
     Role,
     accept,
     connect,
-    serve,
     serve_listeners,
 )
+from trio_wsendpoint.client.dialling import default_ssl_context
 from trio_wsendpoint.protocol.handshake import accept_value
 
 Answer = Callable[[trio.abc.Stream, bytes], Awaitable[None]]
-
-
-async def echo(endpoint: Endpoint) -> None:
-    async for message in endpoint:
-        await endpoint.send(message)
-
-
-async def read_request(stream: trio.abc.Stream) -> bytes:
-    request = b""
-    while not request.endswith(b"\r\n\r\n"):
-        more = await stream.receive_some()
-        assert more, request
-        request += bytes(more)
-    return request
-
-
-def header(request: bytes, name: str) -> str | None:
-    for line in request.decode().split("\r\n")[1:]:
-        key, _, value = line.partition(": ")
-        if key.lower() == name.lower():
-            return value
-    return None
-
-
-def switching(request: bytes, *extra: str, accept: str | None = None) -> bytes:
-    """The answer that opens the connection."""
-    key = header(request, "Sec-WebSocket-Key")
-    assert key is not None
-    lines = [
-        "HTTP/1.1 101 Switching Protocols",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Accept: {accept or accept_value(key)}",
-        *extra,
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 async def connect_to(
@@ -102,19 +65,6 @@ async def accept_and_close(stream: trio.abc.Stream, request: bytes, *extra: str)
     await stream.send_all(switching(request, *extra))
     peer = Peer(stream, Role.SERVER)
     await peer.answer_close()
-
-
-@asynccontextmanager
-async def echo_server(**options: Any) -> AsyncIterator[int]:
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(serve, echo, 0, host="127.0.0.1", **options))
-        yield listeners[0].socket.getsockname()[1]
-        nursery.cancel_scope.cancel()
-
-
-async def exchange(client: Endpoint) -> None:
-    await client.send("hello")
-    assert await client.receive() == "hello"
 
 
 # -- dialling -----------------------------------------------------------------------------
@@ -167,7 +117,7 @@ async def test_dialling_that_is_cancelled_or_too_slow_leaves_nothing(
 ) -> None:
     dialled: list[tuple[str, int]] = []
 
-    async def dial(host: str, port: int) -> trio.SocketStream:
+    async def dial(host: str, port: int, **_: object) -> trio.SocketStream:
         dialled.append((host, port))
         await trio.sleep_forever()
         raise AssertionError
@@ -208,12 +158,22 @@ async def test_an_authority_that_is_not_known_is_refused(tls_contexts: TLSContex
 async def test_by_default_the_authorities_of_the_system_are_known(
     tls_contexts: TLSContexts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssl, "create_default_context", lambda: tls_contexts.client)
-    async with (
-        echo_server(ssl_context=tls_contexts.server) as port,
-        connect(f"wss://localhost:{port}/") as client,
-    ):
-        await exchange(client)
+    made: list[ssl.SSLContext] = []
+
+    def make() -> ssl.SSLContext:
+        made.append(tls_contexts.client)
+        return tls_contexts.client
+
+    monkeypatch.setattr(ssl, "create_default_context", make)
+    default_ssl_context.cache_clear()
+    try:
+        async with echo_server(ssl_context=tls_contexts.server) as port:
+            for _ in range(2):
+                async with connect(f"wss://localhost:{port}/") as client:
+                    await exchange(client)
+    finally:
+        default_ssl_context.cache_clear()
+    assert len(made) == 1, "all connections of a process share it"
 
 
 @pytest.mark.parametrize("handed_in", ["plain", "TLS"])
@@ -373,6 +333,7 @@ async def test_a_server_that_refuses_says_why(
     ("answer", "says"),
     [
         (b"\x00" * 1000, "not HTTP"),
+        (b"\x15\x03\x03\0\2\2\x0a", "TLS, not HTTP; should the URL begin with wss://"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", "illegal status line"),
         (b"HTTP/1.0 101 Switching Protocols\r\n\r\n", r"HTTP/1\.0"),
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "Upgrade"),
@@ -380,7 +341,7 @@ async def test_a_server_that_refuses_says_why(
         (b"HTTP/1.1 101 Swi", "closed the connection"),
         (b"", "closed the connection"),
     ],
-    ids=["noise", "SSH", "HTTP/1.0", "no upgrade", "endless", "half", "nothing"],
+    ids=["noise", "TLS", "SSH", "HTTP/1.0", "no upgrade", "endless", "half", "nothing"],
 )
 async def test_a_server_that_answers_wrongly_is_refused(
     answer: bytes, says: str, autojump_clock: MockClock
@@ -413,7 +374,8 @@ async def test_an_answer_to_another_question_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("scheme", "says"), [("wss", "TLS handshake failed: "), ("ws", "not HTTP|closed|broke")]
+    ("scheme", "says"),
+    [("wss", "should the URL begin with ws://"), ("ws", "the URL should begin with wss://")],
 )
 async def test_a_server_that_speaks_tls_is_not_one_that_does_not(
     scheme: str, says: str, tls_contexts: TLSContexts
@@ -472,7 +434,7 @@ async def test_a_server_that_never_answers_is_left_in_time(
     else:
         ours, theirs = memory_stream_pair()
 
-    async def dial(host: str, port: int) -> trio.abc.Stream:
+    async def dial(host: str, port: int, **_: object) -> trio.abc.Stream:
         return ours
 
     monkeypatch.setattr(trio, "open_tcp_stream", dial)

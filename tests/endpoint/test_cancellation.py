@@ -5,9 +5,10 @@ import inspect
 import itertools
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
+from unittest import mock
 
 import attrs
 import pytest
@@ -38,9 +39,11 @@ from trio_wsendpoint import (
     ConnectionClosedError,
     Endpoint,
     ReceiveStream,
+    Reconnecting,
     SendStream,
     connect,
     open_endpoint,
+    reconnecting,
     serve,
     serve_listeners,
 )
@@ -86,16 +89,23 @@ def read_page() -> dict[str, Row]:
 
 
 def is_async(function: object) -> bool:
-    """Whether it is an async function or an async context manager."""
+    """Whether it is an async function or an async context manager, or returns one."""
     inner = getattr(function, "__wrapped__", None)
-    opens = function is open_endpoint
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(inner) or opens
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(inner):
+        return True
+    if inspect.isclass(function):
+        return "__aenter__" in vars(function)
+    if not inspect.isfunction(function):
+        return False
+    name, _, _ = function.__annotations__.get("return", "").partition("[")
+    returned = function.__globals__.get(name)
+    return hasattr(returned, "__aenter__")
 
 
 def public_methods() -> set[str]:
     names = {
         f"{cls.__name__}.{name}"
-        for cls in (Endpoint, SendStream, ReceiveStream)
+        for cls in (Endpoint, SendStream, ReceiveStream, Reconnecting)
         for name in dir(cls)
         if is_async(getattr(cls, name)) and (name[0] != "_" or name == "__anext__")
     }
@@ -495,6 +505,34 @@ def connect_over(stream: trio.abc.Stream, **options: Any) -> Any:
     return connect("ws://localhost/", stream=stream, **options)
 
 
+@contextlib.asynccontextmanager
+async def reconnect_over(stream: trio.abc.Stream, **options: Any) -> AsyncIterator[Endpoint]:
+    """Enter the first attempt of a loop, which dials the stream."""
+    dialled = False
+
+    async def dial(*_: object, **__: object) -> trio.abc.Stream:
+        nonlocal dialled
+        dialled = True
+        return stream
+
+    try:
+        with mock.patch.object(trio, "open_tcp_stream", dial):
+            attempt = await anext(reconnecting("ws://127.0.0.1/", **options))
+            async with attempt as endpoint:
+                yield endpoint
+    finally:
+        if not dialled:
+            await trio.aclose_forcefully(stream)
+
+
+async def hands_out_an_attempt(kind: Kind, canceller: Canceller) -> Seen:
+    loop = reconnecting("ws://127.0.0.1/")
+    outcome = await canceller.run(lambda: anext(loop))
+    effect = NOTHING_TAKEN if outcome.raised else "an attempt may be entered"
+    assert (await anext(loop)).number == 1
+    return Seen(outcome.raised, effect, "usable")
+
+
 def open_over(stream: trio.abc.Stream, **options: Any) -> Any:
     return open_endpoint(stream, Role.SERVER, **options)
 
@@ -552,6 +590,8 @@ SCENES: dict[str, list[Scene]] = {
     "open_endpoint": [opens(open_over, meet_as_peer)],
     "accept": [opens(accept, meet_as_client)],
     "connect": [opens(connect_over, meet_as_server)],
+    "Attempt": [opens(reconnect_over, meet_as_server)],
+    "Reconnecting.__anext__": [hands_out_an_attempt],
 }
 
 

@@ -9,19 +9,14 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.endpoint.peer import STREAM_KINDS, Peer, StreamKind, stream_pair
 from tests.protocol.wire import PING, PONG, TEXT
-from trio_wsendpoint.client.handshake import request_endpoint
 from trio_wsendpoint.endpoint import (
     EndpointScope,
     HandshakeTimeout,
     check_ssl_context,
     open_endpoint,
 )
-from trio_wsendpoint.endpoint.options import EndpointOptions
 from trio_wsendpoint.protocol import (
-    ClientHandshake,
     HandshakeError,
-    HandshakeRejected,
-    PermessageDeflate,
     Role,
 )
 from trio_wsendpoint.server import accept
@@ -395,65 +390,6 @@ def test_an_ssl_context_fits_the_role(
     check_ssl_context(ssl.create_default_context(purpose), fits)
     with pytest.raises(ValueError, match=f"for a {fits.value}, .*Purpose.{purpose.name}"):
         check_ssl_context(ssl.create_default_context(other), fits)
-
-
-# -- the client's side --------------------------------------------------------------------
-
-
-@on_both_streams
-@pytest.mark.parametrize("extensions", [[], [PermessageDeflate()]])
-async def test_both_sides_shake_hands(
-    extensions: list[PermessageDeflate], kind: StreamKind, autojump_clock: MockClock
-) -> None:
-    ours, theirs = stream_pair(kind)
-    handshake = ClientHandshake("example.org", "/", extensions=extensions)
-
-    async def serve() -> None:
-        async with accept(theirs, extensions=extensions) as server:
-            await server.send("from the start")
-            async for message in server:
-                await server.send(message)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve)
-        agreement, rest = await request_endpoint(ours, handshake)
-        options = EndpointOptions(extensions=extensions)
-        async with EndpointScope(ours, Role.CLIENT, options, agreement, rest) as client:
-            assert await client.receive() == "from the start"
-            await client.send("x" * 1000)
-            assert await client.receive() == "x" * 1000
-            assert len(agreement.codecs) == len(extensions)
-
-
-async def test_a_stream_that_breaks_before_the_response_is_no_handshake(
-    autojump_clock: MockClock,
-) -> None:
-    handshake = ClientHandshake("example.org", "/")
-    ours, theirs = memory_stream_pair()
-    await theirs.aclose()
-    with pytest.raises(HandshakeError, match="the stream broke"):
-        await request_endpoint(ours, handshake)
-    ours, theirs = memory_stream_pair()
-    await theirs.send_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno")
-    with pytest.raises(HandshakeRejected, match="404"):
-        await request_endpoint(ours, handshake)
-    ours, theirs = memory_stream_pair()
-    await theirs.send_all(b"HTTP/1.1 101 Switch")
-    await theirs.send_eof()
-    with pytest.raises(HandshakeError):
-        await request_endpoint(ours, handshake)
-
-
-async def test_a_rejection_that_breaks_off_is_still_a_rejection(
-    autojump_clock: MockClock,
-) -> None:
-    ours, theirs = memory_stream_pair()
-    await theirs.send_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nnot y")
-    with pytest.raises(HandshakeRejected, match="403") as caught:
-        await request_endpoint(
-            CutStream(ours, after_received=52), ClientHandshake("example.org", "/")
-        )
-    assert caught.value.body == b"not y"
 
 
 # -- over TLS -----------------------------------------------------------------------------

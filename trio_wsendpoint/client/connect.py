@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Unpack
+from collections.abc import Generator
+from types import TracebackType
+from typing import Any, NoReturn, Unpack
 
 import attrs
 import trio
 
-from ..endpoint import (
-    Endpoint,
-    EndpointScope,
-    HandshakeKeywords,
-    HandshakeOptions,
-    HandshakeTimeout,
-    check_ssl_context,
-    parse_keywords,
-    start_tls,
-)
-from ..protocol import Agreement, ClientHandshake, Role
+from ..endpoint import Endpoint, EndpointScope, HandshakeTimeout
+from ..protocol import Agreement, HandshakeRejected, HeadersLike, Role
+from .dialling import begin_tls, open_tcp, open_unix
 from .handshake import request_endpoint
-from .uri import Uri, parse_uri
+from .options import ENVIRONMENT, ConnectOptions, DialKeywords, parse_options
+from .proxy import Proxy, open_through, proxy_of_environment
+from .redirects import STATUS_CODES, Hop, first_hop, next_hop
+from .url import Url, parse_url
 
 
-@asynccontextmanager
-async def connect(
+def connect(
     url: str,
     *,
+    headers: HeadersLike = (),
     ssl_context: ssl.SSLContext | None = None,
-    stream: trio.abc.Stream | None = None,
-    **options: Unpack[HandshakeKeywords],
-) -> AsyncIterator[Endpoint]:
+    **options: Unpack[DialKeywords],
+) -> Connecting:
     """Connect to a WebSocket server, and run an endpoint over the connection.
 
     Leaving the `async with` closes the connection: with 1000 if normally, 1011 if by an
@@ -41,75 +35,150 @@ async def connect(
     Args:
         url: Such as `"wss://example.org/feed"`; user and password in it become an
             `Authorization` header.
-        ssl_context: For `wss`; by default, what `ssl.create_default_context` makes.
-        stream: One that is already connected, instead of dialling the URL's host. For
-            `wss`, TLS is begun on it, unless it is a `trio.SSLStream`.
-        **options: See `EndpointOptions` and `HandshakeOptions`.
+        headers: Headers of the application's own: a mapping or pairs of `str`.
+        ssl_context: For `wss`; by default one that trusts the authorities of the system, and
+            that all connections of the process share.
+        **options: See `EndpointOptions` and `ConnectOptions`.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it.
-        OSError: nothing could be dialled.
+        ConnectError: nothing could be dialled; also an `OSError`.
+        ProxyError: the proxy cannot be reached, or does not lead to the server.
         HandshakeRejected: the server answered with another status code than 101.
-        HandshakeError: it answered wrongly, or not at all.
+        HandshakeError: it answered wrongly, or not at all, or TLS failed.
         HandshakeTimeout: all of that took more than `handshake_timeout`.
         HeartbeatTimeout: on leaving, if the server was given up on.
     """
-    uri = parse_uri(url)
-    _check_arguments(uri, ssl_context, stream)
-    endpoint_options, handshake_options = parse_keywords(options, "connect")
-    handshake = ClientHandshake(
-        uri.host_header,
-        uri.target,
-        subprotocols=handshake_options.subprotocols,
-        headers=handshake_options.headers,
-        extensions=endpoint_options.extensions,
-    )
-    if uri.authorization is not None and not _has_authorization(handshake):
-        handshake = attrs.evolve(
-            handshake, headers=(*handshake.headers, ("Authorization", uri.authorization))
-        )
-    established = await _establish(uri, handshake, handshake_options, ssl_context, stream)
-    async with EndpointScope(
-        established[0], Role.CLIENT, endpoint_options, *established[1:]
-    ) as endpoint:
-        yield endpoint
+    keywords = {**options, "headers": headers, "ssl_context": ssl_context}
+    parsed = parse_url(url)
+    parsed_options = parse_options(keywords, "connect")
+    parsed_options.check_url(parsed)
+    return Connecting(parsed, parsed_options)
 
 
-def _check_arguments(
-    uri: Uri, ssl_context: ssl.SSLContext | None, stream: trio.abc.Stream | None
-) -> None:
-    check_ssl_context(ssl_context, Role.CLIENT)
-    if ssl_context is not None and not uri.secure:
-        raise ValueError("ssl_context needs a url that begins with wss://")
-    if stream is not None and not isinstance(stream, trio.abc.Stream):
-        raise TypeError(f"stream must be a trio.abc.Stream, not {type(stream).__name__}")
-    # Its checks would silently not be made.
-    if ssl_context is not None and isinstance(stream, trio.SSLStream):
-        raise ValueError("ssl_context must be None where stream is a trio.SSLStream already")
+class Connecting:
+    """The `async with` around the endpoint of a client, which `connect` returns."""
 
+    __slots__ = ("_options", "_scope", "_url")
 
-def _has_authorization(handshake: ClientHandshake) -> bool:
-    return any(name.lower() == "authorization" for name, _ in handshake.headers)
+    def __init__(self, url: Url, options: ConnectOptions) -> None:
+        self._url: Url | None = url
+        self._options = options
+        self._scope: EndpointScope | None = None
 
+    def __await__(self) -> Generator[Any, None, NoReturn]:
+        raise TypeError("connect() is not awaited: async with connect(...) as endpoint")
 
-async def _establish(
-    uri: Uri,
-    handshake: ClientHandshake,
-    options: HandshakeOptions,
-    ssl_context: ssl.SSLContext | None,
-    stream: trio.abc.Stream | None,
-) -> tuple[trio.abc.Stream, Agreement, bytes]:
-    """Dial, begin TLS, shake hands: all of it in time."""
-    with trio.move_on_after(options.handshake_timeout):
-        if stream is None:
-            stream = await trio.open_tcp_stream(uri.host, uri.port)
-        below = stream
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> Endpoint:
+        if self._url is None:
+            raise RuntimeError("each connect() can be entered once")
+        url, self._url = self._url, None
+        self._scope = await open_scope(url, self._options)
+        return await self._scope.__aenter__()
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:  # for type checkers: it swallows nothing
+        assert self._scope is not None
+        scope, self._scope = self._scope, None
         try:
-            if uri.secure and not isinstance(stream, trio.SSLStream):
-                context = ssl_context or ssl.create_default_context()
-                stream = await start_tls(stream, context, uri.host)
-            return stream, *await request_endpoint(stream, handshake)
-        except BaseException:
-            await trio.aclose_forcefully(below)
-            raise
+            return await scope.__aexit__(kind, exception, traceback)
+        finally:
+            del self, scope, exception, traceback  # or a traceback would hold them in a cycle
+
+
+async def open_scope(url: Url, options: ConnectOptions) -> EndpointScope:
+    """Establish a connection, for an endpoint to run over it: not yet entered.
+
+    Raises:
+        WebSocketError: there is none to be had.
+    """
+    established = await establish(url, options)
+    return EndpointScope(
+        established.stream,
+        Role.CLIENT,
+        options.endpoint,
+        established.agreement,
+        established.rest,
+    )
+
+
+@attrs.frozen
+class Established:
+    """A stream whose opening handshake is done, and what came of it.
+
+    Attributes:
+        stream: The stream.
+        agreement: What was agreed on.
+        rest: What was read behind the response.
+    """
+
+    stream: trio.abc.Stream
+    agreement: Agreement
+    rest: bytes
+
+
+async def establish(url: Url, options: ConnectOptions) -> Established:
+    """Get from a URL to a stream whose opening handshake is done, redirects included, in time.
+
+    Raises:
+        WebSocketError: there is no way.
+    """
+    with trio.move_on_after(options.handshake_timeout) as scope:
+        hops = [first_hop(url, options)]
+        while True:
+            established = await _go(hops[-1], options, scope)
+            if isinstance(established, Established):
+                return established
+            hops.append(next_hop(hops, established.response, options))
     raise HandshakeTimeout(options.handshake_timeout)
+
+
+async def _go(
+    hop: Hop, options: ConnectOptions, scope: trio.CancelScope
+) -> Established | HandshakeRejected:
+    """Dial, begin TLS, shake hands; a redirect that may be followed comes back."""
+    below = stream = await _dial(hop.url, options)
+    try:
+        if hop.url.secure and not isinstance(stream, trio.SSLStream):
+            stream = await begin_tls(stream, options.ssl_context, hop.server_hostname)
+        handshake = options.handshake_for(hop.url, hop.headers)
+        agreement, rest = await request_endpoint(
+            stream, handshake, scope, secure=hop.url.secure
+        )
+        return Established(stream, agreement, rest)
+    except BaseException as error:
+        # What is already known must not get lost where the time is just over.
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(below)
+        if (
+            isinstance(error, HandshakeRejected)
+            and error.status_code in STATUS_CODES
+            and options.may_redirect
+        ):
+            return error
+        raise
+
+
+async def _dial(url: Url, options: ConnectOptions) -> trio.abc.Stream:
+    if options.stream is not None:
+        return options.stream
+    if options.unix_path is not None:
+        return await open_unix(options.unix_path)
+    proxy = options.proxy
+    if proxy == ENVIRONMENT:
+        proxy = proxy_of_environment(url)
+    if isinstance(proxy, Proxy):
+        return await open_through(
+            proxy,
+            url,
+            local_address=options.local_address,
+            ssl_context=options.proxy_ssl_context,
+            user_agent=options.user_agent,
+        )
+    return await open_tcp(url.host, url.port, options.local_address)
