@@ -23,6 +23,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.endpoint.peer import Peer, open_scripted
 from tests.protocol.wire import BINARY, CONTINUATION, PING, RSV1, TEXT
+from trio_wsendpoint.client import Backoff
+from trio_wsendpoint.client.options import parse_options
 from trio_wsendpoint.endpoint import (
     ConnectionClosedError,
     Endpoint,
@@ -537,6 +539,7 @@ def test_the_page_knows_every_default(default: str, where: str) -> None:
     if path:
         found = getattr(import_module(f"trio_wsendpoint.{path.replace('/', '.')}"), name)
     else:
-        options = EndpointOptions(), HandshakeOptions()
+        connecting = parse_options({}, "connect")
+        options = EndpointOptions(), HandshakeOptions(), connecting, Backoff()
         found = next(getattr(each, name) for each in options if hasattr(each, name))
     assert found == int(number) * UNITS.get(unit, 1)
