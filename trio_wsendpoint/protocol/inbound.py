@@ -22,9 +22,7 @@ from .extensions import Codec, decode_through
 from .frames import (
     FIN,
     OPCODE_BITS,
-    RSV_BITS,
     WHOLE_BINARY,
-    WHOLE_TEXT,
     ContinuationFrame,
     ControlFrame,
     DataFrame,
@@ -35,7 +33,7 @@ from .gathering import MIN_GATHERED, Gathering
 from .masking import BytesLike, rotate_key
 from .messages import Entry, Piece
 from .outbound import Trace
-from .speedups import apply_mask, cut_messages
+from .speedups import apply_mask, cut_frame, cut_messages
 
 MAX_DECODED: Final = 2**18
 """Bytes that extensions may decode into one batch; what is left waits for the next one."""
@@ -160,10 +158,7 @@ class Inbound:
             if not gathering.complete:
                 return
             self._gathering = None
-            self._take(gathering.data, batch)
-            gathering.recycle()
-            if not data:
-                return
+            batch.append(gathering.message)
         self._take(data, batch)
 
     def _take(self, data: BytesLike, batch: list[Entry]) -> None:
@@ -208,8 +203,7 @@ class Inbound:
         gathering, self._gathering = self._gathering, None
         if gathering is None:
             return False
-        self._buffer, self._offset = bytes(gathering.data), 0
-        gathering.recycle()
+        self._buffer, self._offset = gathering.wire, 0
         return True
 
     def discard(self) -> None:
@@ -271,8 +265,8 @@ class Inbound:
         )
         if header is None or not MIN_GATHERED <= header.length <= self._cut_limit:
             return False
-        rest = memoryview(self._buffer)[self._offset :]
-        self._gathering = Gathering(rest, header.size + header.length)
+        rest = memoryview(self._buffer)[self._offset + header.size :]
+        self._gathering = Gathering(header, rest)
         self._offset = len(self._buffer)
         return True
 
@@ -285,29 +279,14 @@ class Inbound:
         Returns:
             How many bytes were decoded; None if there is no whole frame of a message.
         """
-        buffer, offset = self._buffer, self._offset
-        if offset >= len(buffer) or buffer[offset] & ~RSV_BITS not in (
-            WHOLE_TEXT,
-            WHOLE_BINARY,
-        ):
+        found = cut_frame(self._buffer, self._offset, self._masked, self._rsv, self._cut_limit)
+        if found is None:
             return None
-        header = self._options.parser.read_header(
-            buffer, offset, masked=self._masked, rsv=self._rsv
-        )
-        if header is None or header.length > self._cut_limit:
-            return None
-        start = offset + header.size
-        end = start + header.length
-        if end > len(buffer):
-            return None
-        wire = bytes(buffer[start:end])
-        if header.masking_key:
-            wire = apply_mask(wire, header.masking_key)
-        self._offset = end
-        first_byte = header.first_byte
+        first_byte, wire, self._offset = found
         payload = codec.decode_message(first_byte, wire)
         if payload is not None and self.assembler.add_message(first_byte, wire, payload, batch):
             return len(payload)
+        header = FrameHeader(first_byte, len(wire), b"", 0)
         if payload is None:
             decoded = codec.decode(self._as_frame(header, wire, first=True))
         else:
