@@ -657,8 +657,8 @@ speedups_write_frame(PyObject *module, PyObject *const *args, Py_ssize_t count)
             frame = join_parts(&parts);
         }
         if (frame != NULL) {
-            result = PyBytes_FromStringAndSize(PyBytes_AsString(frame) + written,
-                                               size - written);
+            result = Py_BuildValue("(ny#)", written, PyBytes_AsString(frame) + written,
+                                   size - written);
         }
     }
     Py_XDECREF(frame);

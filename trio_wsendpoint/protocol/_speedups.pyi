@@ -23,7 +23,7 @@ def fill_payload(
 def payload_room(payload: bytes | bytearray, filled: int, /) -> memoryview: ...
 def read_messages(
     descriptor: int,
-    scratch: bytearray,
+    scratch: bytearray | memoryview,
     masked: bool,
     max_size: int,
     max_count: int,
@@ -32,4 +32,4 @@ def read_messages(
 ) -> tuple[int, int] | None: ...
 def write_frame(
     descriptor: int, first_byte: int, payload: str | BytesLike, masking_key: bytes, /
-) -> int | bytes: ...
+) -> int | tuple[int, bytes]: ...

@@ -17,7 +17,7 @@ from .masking import BytesLike
 
 def read_messages(
     descriptor: int,
-    scratch: bytearray,
+    scratch: bytearray | memoryview,
     masked: bool,
     max_size: int,
     max_count: int,
@@ -50,12 +50,11 @@ def read_messages(
 
 def write_frame(
     descriptor: int, first_byte: int, payload: str | BytesLike, masking_key: bytes
-) -> int | bytes:
+) -> int | tuple[int, bytes]:
     """Build a frame as `build_frame` does, and write it to a socket.
 
     Returns:
-        Its bytes, if the socket took them all; or what is left of it, which is the whole frame
-        if the write would block.
+        Its bytes, if the socket took them all; or how many it took, and the rest of them.
 
     Raises:
         UnicodeEncodeError: text has a lone surrogate.
@@ -65,5 +64,5 @@ def write_frame(
     try:
         written = os.write(descriptor, frame)
     except (BlockingIOError, InterruptedError):
-        return frame
-    return written if written == len(frame) else frame[written:]
+        written = 0
+    return written if written == len(frame) else (written, frame[written:])

@@ -59,33 +59,38 @@ class Inbound:
         assembler: Where the messages come together.
         at_rest: Whether the next byte begins both a frame and a message, as nothing is under
             way. False where it is not known; that only costs time.
+        cut_limit: Bytes that a message may have to be cut off whole.
+        masked: Whether the peer's frames must be masked.
         pending: Whether input waits that can be worked on with no further bytes.
-        trace: Called with each frame as it begins to arrive, if it is not None.
+        plain: Whether whole messages may be cut off what comes: no extension, hook or trace has
+            to see their frames.
     """
 
     __slots__ = (
         "_buffer",
         "_codecs",
-        "_cut_limit",
         "_decoded",
         "_frame_payload",
         "_gathering",
         "_header",
         "_hook_payload",
+        "_hookless",
         "_key",
         "_left",
-        "_masked",
         "_offset",
         "_on_control",
         "_options",
-        "_plain",
+        "_over",
         "_quick_codec",
         "_rsv",
+        "_trace",
         "_whole_frames",
         "assembler",
         "at_rest",
+        "cut_limit",
+        "masked",
         "pending",
-        "trace",
+        "plain",
     )
 
     def __init__(
@@ -95,24 +100,24 @@ class Inbound:
         codecs: tuple[Codec, ...],
         on_control: Callable[[ControlFrame], bool],
     ) -> None:
-        self._masked = masked
+        self.masked = masked
         self._options = options
         self._codecs = codecs
         self._on_control: Callable[[ControlFrame], bool] | None = on_control
         self._rsv = sum(codec.rsv for codec in codecs)
-        hookless = options.on_data_frame is None
-        self._plain = hookless and not codecs
-        self._quick_codec = codecs[0] if hookless and len(codecs) == 1 else None
+        self._hookless = options.on_data_frame is None
+        self._quick_codec = codecs[0] if self._hookless and len(codecs) == 1 else None
         self._whole_frames = not all(codec.per_message for codec in codecs)
         limit = options.max_message_size
-        self._cut_limit = 1 << 62 if limit is None else limit
-        self.assembler = Assembler(options, keep_wire=hookless and bool(codecs))
+        self.cut_limit = 1 << 62 if limit is None else limit
+        self.assembler = Assembler(options, keep_wire=self._hookless and bool(codecs))
         self._buffer: BytesLike = b""
         self._offset = 0
         self._gathering: Gathering | None = None
+        self._over = False
         self.at_rest = True
         self.pending = False
-        self.trace: Trace | None = None
+        self.use_trace(None)
         # The data frame that is arriving: its header, how much of its payload is to come,
         # the key as it applies there, and the payload so far where it is wanted whole.
         self._header: FrameHeader | None = None
@@ -145,11 +150,10 @@ class Inbound:
         Raises:
             ProtocolError: the peer broke the protocol; what came before is in the batch.
         """
-        if self.at_rest and self._plain and self.trace is None:
-            offset = cut_messages(data, 0, self._masked, self._cut_limit, MAX_BATCH, batch)
+        if self.at_rest and self.plain:
+            offset = cut_messages(data, 0, self.masked, self.cut_limit, MAX_BATCH, batch)
             if offset < len(data):
-                self._buffer, self._offset = data, offset
-                self._work(batch)
+                self.receive_rest(data, offset, batch)
             return
         gathering = self._gathering
         if gathering is not None:
@@ -160,6 +164,25 @@ class Inbound:
             self._gathering = None
             batch.append(gathering.message)
         self._take(data, batch)
+
+    def use_trace(self, trace: Trace | None) -> None:
+        """Have a function called with each frame as it begins to arrive; None for none."""
+        self._trace = trace
+        self.plain = self._hookless and not self._codecs and trace is None
+
+    def receive_rest(self, data: BytesLike, offset: int, batch: list[Entry]) -> None:
+        """Take what `cut_messages` has left of what arrived, where it was allowed to cut.
+
+        Args:
+            data: The bytes.
+            offset: Where the rest begins in them.
+            batch: Where the messages are, and go.
+
+        Raises:
+            ProtocolError: as `receive`.
+        """
+        self._buffer, self._offset = data, offset
+        self._work(batch)
 
     def _take(self, data: BytesLike, batch: list[Entry]) -> None:
         if self._offset < len(self._buffer):
@@ -176,7 +199,7 @@ class Inbound:
         try:
             self._parse(batch)
         finally:
-            self.at_rest = (
+            self.at_rest = not self._over and (
                 self._offset >= len(self._buffer)
                 and self._gathering is None
                 and self._header is None
@@ -210,6 +233,8 @@ class Inbound:
         """Forget all input: nothing behind a close frame or a failure counts."""
         self._buffer, self._offset = b"", 0
         self._gathering = None
+        self._over = True
+        self.at_rest = False
         self._header = self._frame_payload = self._hook_payload = self._decoded = None
         self.pending = False
         self.assembler.discard()
@@ -229,13 +254,13 @@ class Inbound:
             else:
                 if batch:
                     room -= ENTRY_SIZE
-                if self.trace is None and self.assembler.idle:
-                    if self._plain:
+                if self._trace is None and self.assembler.idle:
+                    if self.plain:
                         self._offset = cut_messages(
                             self._buffer,
                             self._offset,
-                            self._masked,
-                            self._cut_limit,
+                            self.masked,
+                            self.cut_limit,
                             MAX_BATCH,
                             batch,
                         )
@@ -261,9 +286,9 @@ class Inbound:
         if self._buffer[self._offset] != WHOLE_BINARY:
             return False
         header = self._options.parser.read_header(
-            self._buffer, self._offset, masked=self._masked
+            self._buffer, self._offset, masked=self.masked
         )
-        if header is None or not MIN_GATHERED <= header.length <= self._cut_limit:
+        if header is None or not MIN_GATHERED <= header.length <= self.cut_limit:
             return False
         rest = memoryview(self._buffer)[self._offset + header.size :]
         self._gathering = Gathering(header, rest)
@@ -279,7 +304,7 @@ class Inbound:
         Returns:
             How many bytes were decoded; None if there is no whole frame of a message.
         """
-        found = cut_frame(self._buffer, self._offset, self._masked, self._rsv, self._cut_limit)
+        found = cut_frame(self._buffer, self._offset, self.masked, self._rsv, self.cut_limit)
         if found is None:
             return None
         first_byte, wire, self._offset = found
@@ -302,7 +327,7 @@ class Inbound:
         """Read a header, or a whole control frame; False to stop until more bytes arrive."""
         parser = self._options.parser
         header = parser.read_header(
-            self._buffer, self._offset, masked=self._masked, rsv=self._rsv
+            self._buffer, self._offset, masked=self.masked, rsv=self._rsv
         )
         if header is None:
             return False
@@ -317,8 +342,8 @@ class Inbound:
                 return False
             self._offset = end
             frame = parser.build(header, self._buffer[start:end])
-            if self.trace is not None:
-                self.trace(header.first_byte, frame.payload, header.length)
+            if self._trace is not None:
+                self._trace(header.first_byte, frame.payload, header.length)
             assert self._on_control is not None
             return self._on_control(cast("ControlFrame", frame))
         self.assembler.begin_frame(header)
@@ -337,9 +362,9 @@ class Inbound:
         return True
 
     def _check_frame_size(self, size: int) -> None:
-        if size > self._cut_limit:
+        if size > self.cut_limit:
             raise ProtocolError(
-                f"a frame of more than {self._cut_limit} bytes", CloseCode.MESSAGE_TOO_BIG
+                f"a frame of more than {self.cut_limit} bytes", CloseCode.MESSAGE_TOO_BIG
             )
 
     def _take_payload(self, header: FrameHeader, batch: list[Entry]) -> bool:
@@ -356,8 +381,8 @@ class Inbound:
             self._key = rotate_key(self._key, size)
         else:
             piece = bytes(raw)
-        if first and self.trace is not None:
-            self.trace(header.first_byte, piece, header.length)
+        if first and self._trace is not None:
+            self._trace(header.first_byte, piece, header.length)
         if self._frame_payload is not None:
             self._frame_payload += piece
             if self._left:
@@ -366,7 +391,7 @@ class Inbound:
         if self._codecs:
             self.assembler.add_wire(piece)
             frame = self._as_frame(header, piece, first)
-            self._decoded = decode_through(self._codecs, frame, self._cut_limit)
+            self._decoded = decode_through(self._codecs, frame, self.cut_limit)
         else:
             self._deliver(piece, batch)
             if not self._left:

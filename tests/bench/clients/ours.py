@@ -5,7 +5,7 @@ from contextlib import suppress
 import trio
 
 from tests.bench.subject import BURST, PAYLOAD, client_requests
-from trio_wsendpoint import ConnectionClosedOK, Endpoint, connect
+from trio_wsendpoint import ConnectionClosed, Endpoint, connect
 
 
 async def echo(endpoint: Endpoint) -> None:
@@ -24,7 +24,7 @@ async def count(endpoint: Endpoint) -> None:
 
 
 async def burst(endpoint: Endpoint) -> None:
-    with suppress(ConnectionClosedOK):
+    with suppress(ConnectionClosed):
         while True:
             for _ in range(BURST):
                 await endpoint.send(PAYLOAD)
