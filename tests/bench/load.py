@@ -5,6 +5,7 @@ server busy, so a frame is built and masked once and sent many times. Every echo
 byte for byte, with the frame that it has to be.
 """
 
+import os
 import re
 import select
 import socket
@@ -21,6 +22,7 @@ WINDOW = 256 * 1024  # bytes of echoes that a pipelined connection is owed, at t
 BATCH = 128 * 1024  # bytes sent at a time on a pipelined connection
 EXTENSIONS = re.compile(rb"\r\nsec-websocket-extensions: *([^\r]+)\r\n", re.IGNORECASE)
 READ_SIZE = 256 * 1024
+SMALL_READ = 4096  # for what is short: room for more would have to be made each time
 SHOWN = 24  # bytes of a wrong answer, to be shown
 PATIENCE = 10.0  # seconds that a socket may stay silent before the run is given up
 
@@ -73,7 +75,7 @@ def read_head(sock: socket.socket) -> bytes:
     """Return the head of an HTTP message, after which nothing must have come yet."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        data = sock.recv(READ_SIZE)
+        data = sock.recv(SMALL_READ)
         if not data:
             raise ProgramError(f"the connection ended in the opening handshake: {head!r}")
         head += data
@@ -115,7 +117,7 @@ def close_connections(sockets: Iterable[socket.socket]) -> None:
         sock.sendall(CLOSE_FRAME)
     for sock in sockets:
         try:
-            while sock.recv(READ_SIZE):
+            while sock.recv(SMALL_READ):
                 pass
         except OSError:
             pass  # it is over, which is all that was wanted
@@ -161,6 +163,44 @@ def echo_on_many(
                 else:
                     under_way -= 1
     return count
+
+
+def echo_as_they_come(
+    sockets: Sequence[socket.socket], sent: bytes, expected: bytes, seconds: float
+) -> int:
+    """Do as `echo` on many connections, each in a rhythm of its own.
+
+    An echo is answered before the next one is looked for, so that no two connections are kept
+    in step, as `echo_on_many` keeps them.
+    """
+    poll = select.epoll()
+    for sock in sockets:
+        poll.register(sock, select.EPOLLIN)
+        sock.sendall(sent)
+    count = 0
+    under_way = len(sockets)
+    deadline = time.perf_counter() + seconds
+    with poll:
+        while under_way:
+            ready = poll.poll(PATIENCE, 1)
+            if not ready:
+                raise ProgramError(f"{under_way} echoes did not come")
+            ((descriptor, _),) = ready
+            # Below the socket, whose timeout would cost more than the echo.
+            if (answer := os.read(descriptor, SMALL_READ)) != expected:
+                raise ProgramError(f"expected {expected[:SHOWN]!r}…, got {answer[:SHOWN]!r}…")
+            count += 1
+            if time.perf_counter() < deadline:
+                os.write(descriptor, sent)
+            else:
+                under_way -= 1
+    return count
+
+
+def whole_lives(address: Address, count: int, at_once: int = 20) -> None:
+    """Open `count` connections and close them again, `at_once` side by side."""
+    for start in range(0, count, at_once):
+        close_connections(open_connections(address, min(at_once, count - start)))
 
 
 def pipeline(

@@ -72,7 +72,7 @@ PEERS = [
         "trio-websocket",
         "trio_websocket_",
         ("trio_websocket",),
-        without=("deflate-2k",),
+        without=("deflate-2k", "echo-32-10k"),
     ),
     Peer("aiohttp", "aiohttp + uvloop", "aiohttp_uvloop", ("aiohttp", "uvloop")),
     Peer(
@@ -87,7 +87,7 @@ PEERS = [
         "bare Trio (+ h11)",
         "bare_trio",
         ("trio", "h11"),
-        only=("echo-32", "echo-32-many", "handshakes"),
+        only=("echo-32", "echo-32-many", "echo-32-own", "echo-32-10k", "handshakes"),
     ),
 ]
 

@@ -5,8 +5,9 @@ import socket
 import time
 from types import TracebackType
 
-from tests.bench.load import PATIENCE, read_exactly, read_head
+from tests.bench.load import PATIENCE, SMALL_READ, read_exactly, read_head
 from tests.bench.programs import ProgramError
+from tests.bench.subject import BURST, PAYLOAD
 from tests.bench.wire import CLOSE, TEXT, accept_token, mask, server_frame
 
 KEY_HEADER = re.compile(rb"\r\nsec-websocket-key: *([^\r]+)\r\n", re.IGNORECASE)
@@ -17,7 +18,7 @@ Connection: Upgrade
 Sec-WebSocket-Accept: %s
 
 """.replace(b"\n", b"\r\n")
-BURST = 20_000  # messages, before the client is asked how many there were
+COUNTED = 20_000  # messages, before the client is asked how many there were
 QUESTION = server_frame(b"how many?", TEXT)
 CLOSE_FRAME = server_frame((1000).to_bytes(2), CLOSE)
 
@@ -54,11 +55,17 @@ class RawServer:
         return sock
 
 
+def ends_with_close(data: bytes) -> bool:
+    """Whether the client's close frame, which echoes ours, is the last of it."""
+    return data[-8:-6] == bytes((0x80 | CLOSE, 0x80 | 2))
+
+
 def close(sock: socket.socket) -> None:
     """Perform the closing handshake, as far as the client will."""
     try:
         sock.sendall(CLOSE_FRAME)
-        sock.recv(4096)
+        while not ends_with_close(data := sock.recv(SMALL_READ)) and data:
+            pass  # of a burst, which unread would make the close a reset
     except OSError:
         pass  # it is over, which is all that was wanted
     sock.close()
@@ -87,13 +94,42 @@ def echo(sock: socket.socket, payload: bytes, seconds: float) -> int:
 
 def burst(sock: socket.socket, payload: bytes, seconds: float) -> int:
     """Send bursts of messages; return how many the client has counted."""
-    sent = server_frame(payload) * BURST + QUESTION
-    answer = str(BURST).encode()
+    sent = server_frame(payload) * COUNTED + QUESTION
+    answer = str(COUNTED).encode()
     count = 0
     deadline = time.perf_counter() + seconds
     while time.perf_counter() < deadline:
         sock.sendall(sent)
         if read_masked(sock, len(answer)) != answer:
             raise ProgramError("the client has counted another number of messages")
+        count += COUNTED
+    return count
+
+
+def check_masked(data: bytes, payload: bytes) -> None:
+    """Refuse frames that are not all masked and of `payload`, at most 125 bytes of it."""
+    start = 6  # of the payload, behind the header
+    size = start + len(payload)
+    count = len(data) // size
+    # A column at a time, as a loop over the frames would take longer than the client does.
+    columns = [int.from_bytes(data[at::size]) for at in range(size)]
+    ones = int.from_bytes(b"\1" * count)
+    expected = [0x82, 0x80 | len(payload), *columns[2:start]]
+    expected[:2] = (byte * ones for byte in expected[:2])
+    for at, byte in enumerate(payload):
+        expected.append(byte * ones ^ columns[2 + at % 4])
+    if columns != expected:
+        raise ProgramError("a burst with a wrong frame in it")
+
+
+def burst_both_ways(sock: socket.socket, _payload: bytes, seconds: float) -> int:
+    """Answer bursts of messages by as many; return how many there were."""
+    sent = server_frame(PAYLOAD) * BURST
+    size = (6 + len(PAYLOAD)) * BURST
+    count = 0
+    deadline = time.perf_counter() + seconds
+    while time.perf_counter() < deadline:
+        check_masked(read_exactly(sock, size), PAYLOAD)
+        sock.sendall(sent)
         count += BURST
     return count

@@ -78,15 +78,22 @@ class Results:
     def verdicts(self) -> Iterator[tuple[str, str, float, float]]:
         """Yield each target of this run: scenario, against, at most, measured."""
         titles = {peer.name: peer.title for peer in self.peers}
+        rows = {scenario.name: f"itself, {scenario.title}" for scenario in self.scenarios}
         for scenario in self.scenarios:
             for target in TARGETS:
-                measured = self.ratio(scenario.name, target.against, target.subject)
+                measured = self._measured(target)
                 if target.scenario == scenario.name and measured is not None:
                     row = self._title(scenario, target)
-                    yield row, titles[target.against], target.at_most, measured
+                    against = target.other_scenario or target.against
+                    yield row, (titles | rows)[against], target.at_most, measured
             memory = self.value(scenario.name, "ours")
             if scenario.name == "idle-memory" and memory is not None:
                 yield scenario.title, "KiB", IDLE_MEMORY_AT_MOST, memory
+
+    def _measured(self, target: Target) -> float | None:
+        ours = self.value(target.scenario, target.subject)
+        theirs = self.value(target.other_scenario or target.scenario, target.against)
+        return ours / theirs if ours is not None and theirs is not None else None
 
     def _title(self, scenario: Scenario, target: Target) -> str:
         return scenario.title + (", pure Python" if target.subject == "ours-pure" else "")

@@ -23,6 +23,7 @@ from tests.bench.wire import client_frame, server_frame
 KIB, MIB = 2**10, 2**20
 WARM_UP = 0.1  # of the time that is measured after it
 HANDSHAKES_PER_SECOND = 800  # as many are measured in a second's time; most servers can do more
+LONG = 4  # times as long as usual: for so many connections that a turn of all takes seconds
 FIRST_CONNECTIONS = 20  # for what a server makes but once
 
 
@@ -104,8 +105,9 @@ def echo(
     connections: int = 1,
     tls: bool = False,
     options: Sequence[str] = (),
+    patience: float = 1,
 ) -> Iterator[Measure]:
-    """A server that answers messages of `size` bytes."""
+    """A server that answers messages of `size` bytes, for `patience` times as long as usual."""
     payload = random.Random(size).randbytes(size)
     sent, expected = client_frame(payload), server_frame(payload)
     with run_server(peer, *options, tls=tls) as (program, address):
@@ -114,7 +116,8 @@ def echo(
             with connected(address, connections) as sockets:
                 program.come_to_rest()
                 send_and_check = partial(work, sockets, sent, expected)
-                return Figure(cpu_per_message(program, send_and_check, seconds))
+                value = cpu_per_message(program, send_and_check, seconds * patience)
+                return Figure(value)
 
         yield measure
 
@@ -149,6 +152,23 @@ def handshakes(peer: Peer) -> Iterator[Measure]:
                 program.come_to_rest()
                 spent = program.cpu_time() - before
             return Figure(spent / count * 1e6)
+
+        yield measure
+
+
+@contextmanager
+def whole_lives(peer: Peer) -> Iterator[Measure]:
+    """A server whose connections do nothing but open and close."""
+    with run_server(peer) as (program, address):
+
+        def measure(seconds: float) -> Figure:
+            load.whole_lives(address, FIRST_CONNECTIONS)
+            program.come_to_rest()
+            count = max(100, int(HANDSHAKES_PER_SECOND * seconds))
+            before = program.cpu_time()
+            load.whole_lives(address, count)
+            program.come_to_rest()
+            return Figure((program.cpu_time() - before) / count * 1e6)
 
         yield measure
 
@@ -203,6 +223,11 @@ WORK: list[tuple[str, str, Callable[[Peer], AbstractContextManager[Measure]]]] =
         "echo 32 B, 100 connections",
         partial(echo, work=load.echo_on_many, size=32, connections=100),
     ),
+    (
+        "echo-32-own",
+        "echo 32 B, 100 connections, own rhythm",
+        partial(echo, work=load.echo_as_they_come, size=32, connections=100),
+    ),
     ("pipelined-32", "pipelined 32 B", partial(echo, work=load.pipeline, size=32)),
     ("pipelined-2k", "pipelined 2 KB", partial(echo, work=load.pipeline, size=2 * KIB)),
     ("pipelined-64k", "pipelined 64 KB", partial(echo, work=load.pipeline, size=64 * KIB)),
@@ -213,7 +238,7 @@ WORK: list[tuple[str, str, Callable[[Peer], AbstractContextManager[Measure]]]] =
     ("tls-64k", "TLS echo 64 KB", partial(echo, work=load.echo, size=64 * KIB, tls=True)),
     (
         "broadcast-1k",
-        "broadcast 1 KB to 1,000",
+        "broadcast 1 KB to 1,000, by sends",
         partial(
             echo,
             work=load.broadcast,
@@ -225,13 +250,26 @@ WORK: list[tuple[str, str, Callable[[Peer], AbstractContextManager[Measure]]]] =
     ("client-echo", "client echo 32 B", partial(client, work=raw_server.echo)),
     (
         "client-burst",
-        "client burst 32 B",
-        partial(client, work=raw_server.burst, options=["--burst"]),
+        "client burst of receives 32 B",
+        partial(client, work=raw_server.burst, options=["--work", "count"]),
+    ),
+    (
+        "client-burst-both",
+        "client burst of sends and receives",
+        partial(client, work=raw_server.burst_both_ways, options=["--work", "burst"]),
     ),
 ]
 SCENARIOS = [
     *(Scenario(name, title, "µs per message", function) for name, title, function in WORK),
+    Scenario(
+        "echo-32-10k",
+        "echo 32 B, 10,000 connections, own rhythm",
+        "µs per message",
+        partial(echo, work=load.echo_as_they_come, size=32, connections=10_000, patience=LONG),
+        once=True,
+    ),
     Scenario("handshakes", "opening handshake", "µs per handshake", handshakes),
+    Scenario("whole-life", "a connection's whole life", "µs per connection", whole_lives),
     Scenario(
         "idle-memory",
         "memory, 5,000 idle",

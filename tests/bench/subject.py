@@ -56,15 +56,22 @@ def announce(port: int) -> None:
     print(port, flush=True)
 
 
-def client_requests() -> tuple[bool, Iterator[str]]:
-    """Pin this process; return whether it counts bursts, and the URLs to connect to.
+PAYLOAD = bytes(range(32))
+BURST = 256  # messages that a client sends in a row, before it receives as many
+
+
+def client_requests() -> tuple[str, Iterator[str]]:
+    """Pin this process; return what the client is to do, and the URLs to connect to.
+
+    It is to "echo" what comes, to "count" it, or to send a "burst" of `BURST` messages of
+    `PAYLOAD`, receive as many, and so on, until the connection is closed.
 
     The benchmark asks for each connection by a line on standard input. Waiting for that line
     blocks the event loop, which has nothing else to do between two connections.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--cpu", type=int)
-    parser.add_argument("--burst", action="store_true")
+    parser.add_argument("--work", choices=("echo", "count", "burst"), default="echo")
     options = parser.parse_args()
     pin(options.cpu)
-    return options.burst, (line.strip() for line in sys.stdin)
+    return options.work, (line.strip() for line in sys.stdin)

@@ -18,11 +18,11 @@ def cell(*values: float) -> Cell:
 
 @pytest.fixture
 def results() -> Results:
-    names = ("ours", "websockets-trio", "picows")
+    names = ("ours", "aiohttp", "picows")
     peers = [peer for peer in PEERS if peer.name in names]
     cells = {
         ("echo-32", "ours"): cell(20, 90, 10),
-        ("echo-32", "websockets-trio"): cell(80, 80, 80),
+        ("echo-32", "aiohttp"): cell(80, 80, 80),
         ("echo-32", "picows"): Cell(failure="failed: it fell over"),
     }
     return Results(peers, SCENARIOS[:1], cells)
@@ -33,7 +33,7 @@ def test_a_figure_is_the_median_of_the_rounds(results: Results) -> None:
 
 
 def test_a_ratio_is_ours_over_theirs(results: Results) -> None:
-    assert results.ratio("echo-32", "websockets-trio") == 0.25
+    assert results.ratio("echo-32", "aiohttp") == 0.25
 
 
 def test_a_failed_cell_has_no_figure_and_says_why(results: Results) -> None:
@@ -42,13 +42,22 @@ def test_a_failed_cell_has_no_figure_and_says_why(results: Results) -> None:
 
 
 def test_the_table_shows_figures_ratios_and_gaps(results: Results) -> None:
-    _, row = figures(results, ["ours", "websockets", "picows"])
+    _, row = figures(results, ["ours", "aiohttp", "picows"])
     assert row[2:] == ["20.0", "80.0 (0.25)", "–"]
 
 
 def test_a_target_is_judged_where_both_were_measured(results: Results) -> None:
     _, *rows = targets(results)
-    assert [row[2:] for row in rows] == [["0.3", "0.25", "met by 17%"]]
+    assert [row[2:] for row in rows] == [["1.1", "0.25", "met by 77%"]]
+
+
+def test_a_target_may_be_against_itself_in_another_scenario() -> None:
+    scenarios = [each for each in SCENARIOS if each.name.startswith("echo-32-")]
+    cells = {("echo-32-own", "ours"): cell(20), ("echo-32-10k", "ours"): cell(30)}
+    _, *rows = targets(Results(PEERS[:1], scenarios, cells))
+    assert [row[1:] for row in rows] == [
+        ["itself, echo 32 B, 100 connections, own rhythm", "1.3", "1.50", "MISSED by 15%"]
+    ]
 
 
 @pytest.mark.parametrize(

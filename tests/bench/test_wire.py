@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.bench.wire import TEXT, accept_token, client_frame, mask, server_frame
+from tests.bench.programs import ProgramError
+from tests.bench.raw_server import check_masked
+from tests.bench.wire import TEXT, accept_token, client_frame, frame, mask, server_frame
 
 
 def test_a_masked_text_is_the_example_of_section_5_7() -> None:
@@ -35,3 +37,14 @@ def test_masking_twice_gives_the_payload_back(size: int) -> None:
 
 def test_the_accept_token_is_the_example_of_section_1_3() -> None:
     assert accept_token(b"dGhlIHNhbXBsZSBub25jZQ==") == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+
+def test_a_burst_of_masked_frames_is_checked_byte_by_byte() -> None:
+    payload = bytes(range(32))
+    burst = client_frame(payload) * 2 + frame(payload, opcode=2, masked=True)
+    check_masked(burst, payload)
+    for at in range(len(burst)):
+        broken = bytearray(burst)
+        broken[at] ^= 1
+        with pytest.raises(ProgramError):
+            check_masked(bytes(broken), payload)

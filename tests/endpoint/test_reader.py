@@ -473,7 +473,7 @@ async def test_a_flood_of_tiny_messages_is_counted_with_its_overhead(
         await endpoint.receive()
         await trio.sleep(10)
         receiver, channel = endpoint._core.receiver, endpoint._core.reader._channel
-        held: list[Any] = [*receiver.ready, *receiver._rest]
+        held: list[Any] = [*receiver.ready, *receiver.rest]
         waiting = endpoint.statistics().received.waiting
         if channel is not None:
             with contextlib.suppress(trio.WouldBlock):

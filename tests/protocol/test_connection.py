@@ -215,7 +215,8 @@ def test_a_large_payload_of_a_server_is_not_copied() -> None:
     server.send_message(payload)
     header, sent = server.data_to_send()
     assert header == b"\x82\x7e\x10\x01"
-    assert sent is payload
+    assert isinstance(sent, memoryview)
+    assert sent.obj is payload
 
 
 @pytest.mark.parametrize("role", Role)

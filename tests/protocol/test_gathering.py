@@ -4,17 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.protocol.wire import BINARY, TEXT, frame, opened
-from trio_wsendpoint.protocol import BinaryFrame, Connection, Piece, gathering
-from trio_wsendpoint.protocol.gathering import MAX_SPARE, MIN_GATHERED, Gathering
+from tests.protocol.wire import BINARY, TEXT, frame, frame_for, opened
+from trio_wsendpoint.protocol import BinaryFrame, Connection, Piece, Role
+from trio_wsendpoint.protocol.gathering import MIN_GATHERED
 
 SIZE = 5 * MIN_GATHERED
 PAYLOAD = bytes(range(251)) * (SIZE // 251) + b"end"
-
-
-@pytest.fixture(autouse=True)
-def no_spare(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering._spare, "buffer", bytearray())
 
 
 def read(connection: Connection, data: bytes, size: int) -> tuple[list[object], bytes]:
@@ -28,10 +23,15 @@ def read(connection: Connection, data: bytes, size: int) -> tuple[list[object], 
     return list(connection.receive_data(rest, filled)), data[filled + len(rest) :]
 
 
-@given(st.lists(st.integers(1, 2 * SIZE), max_size=20))
-def test_what_is_read_into_its_place_is_the_same_message(sizes: list[int]) -> None:
-    connection = opened()
-    data = frame(TEXT, b"before") + frame(BINARY, PAYLOAD) * 2 + frame(TEXT, b"behind")
+each_role = pytest.mark.parametrize("role", Role)
+
+
+@each_role
+@given(sizes=st.lists(st.integers(1, 2 * SIZE), max_size=20))
+def test_what_is_read_into_its_place_is_the_same_message(role: Role, sizes: list[int]) -> None:
+    connection = opened(role)
+    parts = (TEXT, b"before"), (BINARY, PAYLOAD), (BINARY, PAYLOAD), (TEXT, b"behind")
+    data = b"".join(frame_for(connection, *part) for part in parts)
     size, messages = len(data), []
     for step in (*sizes, *[size] * 3):
         batch, data = read(connection, data, step)
@@ -54,18 +54,28 @@ def test_there_is_room_for_the_rest_of_a_large_binary_frame_alone() -> None:
 def test_room_grows_with_what_has_come() -> None:
     connection = opened(max_message_size=None)
     data = frame(BINARY, bytes(2**22))
+    header_size = len(data) - 2**22
     connection.receive_data(data[:1000])
     assert connection.room is not None
     assert len(connection.room) <= 2**13
-    connection.receive_data(data[1000 : 2**20])
+    connection.receive_data(data[1000 : header_size + 2**21])
     assert connection.room is not None
-    assert 2**15 < len(connection.room) <= 2**18
-    assert connection.inbound_size == 2**20
+    assert 0 < len(connection.room) <= 2**18
+    assert connection.inbound_size == 2**21
+    assert connection.receive_data(data[header_size + 2**21 :]) == [bytes(2**22)]
 
 
-def test_a_message_that_is_streamed_begins_with_what_was_gathered() -> None:
+def test_no_more_than_the_frame_is_reserved() -> None:
     connection = opened()
-    data = frame(BINARY, PAYLOAD)
+    connection.receive_data(frame(BINARY, bytes(MIN_GATHERED))[:100])
+    assert connection.room is not None
+    assert len(connection.room) < MIN_GATHERED
+
+
+@each_role
+def test_a_message_that_is_streamed_begins_with_what_was_gathered(role: Role) -> None:
+    connection = opened(role)
+    data = frame_for(connection, BINARY, PAYLOAD)
     connection.receive_data(data[:MIN_GATHERED])
     (piece,) = connection.stream_message()
     assert isinstance(piece.payload, bytes)
@@ -76,27 +86,3 @@ def test_a_message_that_is_streamed_begins_with_what_was_gathered() -> None:
     parts = [each.payload for each in (piece, *rest) if isinstance(each, Piece)]
     assert b"".join(part for part in parts if isinstance(part, bytes)) == PAYLOAD
     assert connection.received.messages == 1
-
-
-def test_a_buffer_is_used_for_the_next_frame() -> None:
-    first = Gathering(bytes(100), SIZE)
-    first.add(bytes(SIZE))
-    buffer = first.data.obj
-    first.recycle()
-    with Gathering(b"", SIZE).room as room:
-        assert room.obj is buffer
-        assert len(room) == SIZE
-
-
-@pytest.mark.parametrize(("size", "kept"), [(MAX_SPARE, True), (MAX_SPARE + 1, False)])
-def test_no_buffer_is_kept_that_is_too_large(size: int, kept: bool) -> None:
-    gathered = Gathering(bytes(size), size)
-    assert gathered.complete
-    gathered.recycle()
-    assert (len(gathering._spare.buffer) == size) is kept
-
-
-def test_a_buffer_that_is_too_small_is_left_for_a_smaller_frame() -> None:
-    gathering._spare.buffer = bytearray(100)
-    assert len(Gathering(b"x", 101).data) == 1
-    assert len(gathering._spare.buffer) == 100

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from trio_wsendpoint.protocol import frames, masking, speedups
+from trio_wsendpoint.protocol import cutting, descriptors, masking, payloads, speedups
 
-NAMES = ("apply_mask", "build_frame", "cut_messages")
-IN_PYTHON = (masking.apply_mask, frames.build_frame, frames.cut_messages)
+NAMES = [name for name in speedups.__all__ if name != "in_c"]
+MODULES = (masking, cutting, descriptors, payloads)
+IN_PYTHON = tuple(
+    next(getattr(module, name) for module in MODULES if name in vars(module)) for name in NAMES
+)
 
 
 @pytest.fixture

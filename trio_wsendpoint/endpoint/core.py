@@ -17,7 +17,6 @@ application's scope is cancelled, and the `async with` raises it as one plain ex
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -44,7 +43,6 @@ from .outbox import Outbox
 from .reader import Reader
 from .receiving import Receiver
 from .stream_setup import socket_addresses, transport_for
-from .transport import STREAM_ERRORS
 from .waiting import Ending
 
 
@@ -73,7 +71,6 @@ class EndpointCore:
         "_hurried",
         "_nursery",
         "_scopes",
-        "_stream",
         "_transport",
         "addresses",
         "connection",
@@ -108,7 +105,6 @@ class EndpointCore:
         codecs = agreement.codecs if agreement else options.assumed_codecs(role)
         self.connection.open(codecs)
         self.log.opened(options.parser)
-        self._stream = stream
         self._transport = transport_for(stream)
         self._nursery: trio.Nursery | None = None
         self._scopes: list[trio.CancelScope] = []  # of the tasks that `start_task` has started
@@ -174,8 +170,9 @@ class EndpointCore:
     async def _run_reader(self) -> None:
         try:
             await self.reader.run()
-            await self._in_time(self._wait_for_release)
-            self.release_close()
+            if self.connection.close_held:
+                await self._in_time(self._wait_for_release)
+                self.release_close()
             await self._in_time(
                 partial(close_stream, self.connection, self._transport, self.outbox)
             )
@@ -211,8 +208,7 @@ class EndpointCore:
         self.reader.end()
         self.heartbeat.end()
         self.log.ended(self._failed_by_us, self.stream_error)
-        with trio.CancelScope(shield=True), contextlib.suppress(*STREAM_ERRORS):
-            await trio.aclose_forcefully(self._stream)
+        await self._transport.aclose_forcefully()
 
     def end_tasks(self) -> None:
         """Have all tasks return: the connection has ended, or could not be started."""
@@ -307,8 +303,12 @@ class EndpointCore:
         """Perform the closing handshake and close the stream."""
         self._begin_close(code, reason)
         try:
+            if self.reader.ended:  # from here on, the reader task keeps to the time itself
+                await self.ended.wait()
+                return
             with trio.move_on_after(self.options.close_timeout):
                 await self.ended.wait()
+                return
         except BaseException:  # cancelled, or interrupted from the keyboard
             await self._wait_ended(self.options.cancel_timeout)
             raise

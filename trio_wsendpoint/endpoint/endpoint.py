@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
 import trio
+from trio.lowlevel import checkpoint_if_cancelled, wait_readable
 
 from ..protocol import (
     PLAIN_TYPES,
     Agreement,
     BinaryFrame,
-    BytesLike,
     CloseCode,
     CloseFrame,
     ControlFrame,
     DataFrame,
     Message,
     MessageKind,
+    Piece,
     PingFrame,
     PongFrame,
     Request,
@@ -31,10 +32,10 @@ from ..protocol import (
     to_sendable,
 )
 from .core import EndpointCore
+from .outbox import Sendable
 from .streams import ReceiveStream, SendStream
+from .transport import STREAM_ERRORS
 from .waiting import FairLock
-
-Sendable: TypeAlias = str | BytesLike | Message
 
 
 @attrs.frozen
@@ -77,6 +78,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         "_connection",
         "_core",
         "_outbox",
+        "_reader",
         "_ready",
         "_receiver",
         "_receiving",
@@ -89,6 +91,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         # What every message goes through is at hand.
         self._connection = core.connection
         self._outbox = core.outbox
+        self._reader = core.reader
         self._receiver = core.receiver
         self._receiving = core.receiver.lock
         self._ready = core.receiver.ready
@@ -113,15 +116,37 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         return await self._receive(iterating=False)
 
     async def _receive(self, iterating: bool = True) -> str | bytes:
-        ready = self._ready
-        if ready and self._receiving.holder is None:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            message = ready.pop()
-            if type(message) in PLAIN_TYPES:
+        ready, lock = self._ready, self._receiving
+        if lock.holder is None:
+            if ready:
+                await checkpoint_if_cancelled()
+            elif (
+                not (self._receiver.rest or self._receiver.pieces)
+                and (descriptor := self._reader.begin_plain_read()) >= 0
+            ):
+                # What `next_message` would do, with no coroutine in between.
+                reader = self._reader
+                lock.holder = self
+                try:
+                    await wait_readable(descriptor)
+                    batch = reader.read_nowait(reader.receive_at_rest)
+                except STREAM_ERRORS as error:
+                    batch = reader.note_failed_read(error)
+                finally:
+                    reader.finish_read()
+                    lock.release()
+                if len(batch) == 1:
+                    message = batch[0]
+                    if type(message) in PLAIN_TYPES:
+                        return message  # type: ignore[return-value]
+                    if type(message) is Message:
+                        return message.payload
+                self._receiver.start_batch(batch)
+            if ready and type(ready[-1]) is not Piece:
+                message = ready.pop()
                 if not ready:
                     self._receiver.note_ready_empty()
-                return message  # type: ignore[return-value]
-            ready.append(message)
+                return message.payload if type(message) is Message else message  # type: ignore[return-value]
         entry = await self._receiver.next_message()
         if entry is None:
             await self._core.raise_end(iterating=iterating)
@@ -151,7 +176,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         Raises:
             ConnectionClosedOK, ConnectionClosedError, trio.ClosedResourceError: as `receive`.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await checkpoint_if_cancelled()
         receiver = self._receiver
         async with receiver.lock:
             first = await receiver.next_stream()
@@ -190,14 +215,13 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         if connection.sent.messages >= outbox.yield_at:
             await outbox.checkpoint()
         else:
-            await trio.lowlevel.checkpoint_if_cancelled()
+            await checkpoint_if_cancelled()
         if outbox.held or self._sending.holder is not None:
             await self._send_in_turn(message, compress)
         else:
             if not connection.is_open:
                 self._core.check_open()
-            connection.send_message(message, compress=compress)
-            outbox.flush_soon()
+            outbox.send(message, compress)
         if outbox.held:
             await self._core.wait_sent()
 
@@ -239,7 +263,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
                 and the message cannot be finished.
         """
         frame_type = frame_type_of(kind, DataFrame)
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await checkpoint_if_cancelled()
         async with self._sending:
             core = self._core
             await core.outbox.wait_for_room()
@@ -278,7 +302,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         """
         if payload is not None:
             payload = PingFrame(payload).payload
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await checkpoint_if_cancelled()
         await self._outbox.wait_for_room()
         self._core.check_open()
         latency = await self._core.heartbeat.ping(payload)
@@ -296,7 +320,7 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             ConnectionClosedError, trio.ClosedResourceError: as `send`.
         """
         payload = PongFrame(payload).payload
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await checkpoint_if_cancelled()
         await self._outbox.wait_for_room()
         self._core.check_open()
         self._connection.send_pong(payload)

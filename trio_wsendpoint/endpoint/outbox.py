@@ -11,16 +11,19 @@ has gathered while the outbox was corked, in the next turn of the scheduler.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
+from trio.lowlevel import current_task
 
-from ..protocol import BUFFER_OVERHEAD, BytesLike, Connection
-from .transport import STREAM_ERRORS, StreamTransport
+from ..protocol import BUFFER_OVERHEAD, PLAIN_TYPES, BytesLike, Connection, Message
+from .transport import LARGE_WRITE, STREAM_ERRORS, StreamTransport
 from .waiting import CHECKPOINT_EVERY, WakeUp
 
 if TYPE_CHECKING:
     from .core import EndpointCore
+
+Sendable: TypeAlias = str | BytesLike | Message
 
 HIGH_WATER: Final = 2**16
 """Bytes that may wait in the outbox before `send` waits; also those that gather at most."""
@@ -38,7 +41,6 @@ class Outbox:
         cleared: Whether what waited was dropped.
         corked: Whether frames gather until the scheduler's next turn, rather than each be
             written at once.
-        written: Bytes that the stream has taken.
         ended: Whether nothing can be written any more.
         held: Whether a sender must not simply go on: more than `HIGH_WATER` bytes wait, or
             nothing can be written any more.
@@ -50,6 +52,8 @@ class Outbox:
         "_buffers",
         "_connection",
         "_core",
+        "_descriptor",
+        "_due",
         "_left",
         "_transport",
         "_waiting",
@@ -58,7 +62,6 @@ class Outbox:
         "corked",
         "ended",
         "held",
-        "written",
         "yield_at",
     )
 
@@ -67,6 +70,7 @@ class Outbox:
     ) -> None:
         self._connection = connection
         self._transport = transport
+        self._descriptor = transport.descriptor
         self._core = core
         self._wake_up: WakeUp | None = None  # the writer task's, once there is one
         # What was taken from the connection's queue and is not yet written.
@@ -74,12 +78,12 @@ class Outbox:
         self._left = 0
         # Whether the stream has not taken all, and the rest is for the writer task.
         self._blocked = False
+        self._due = False  # whether the writer task was woken, and has not had its turn yet
         self._waiting: list[trio.lowlevel.Task] = []
         self.cleared = False
         self.corked = False
         self.ended = False
         self.held = False
-        self.written = 0
         self.yield_at = CHECKPOINT_EVERY - 1
 
     @property
@@ -100,17 +104,59 @@ class Outbox:
         Bytes on their way through the network count as gone. They show nothing of the peer:
         its system takes them, though its program may hang.
         """
-        gone = self.written - self._transport.unsent - self._transport.held_by_system
-        return gone, self.written + self._left + self._connection.size_to_send
+        wanted = self._connection.size_to_write
+        return wanted - self.size - self._transport.held_by_system, wanted
 
     # -- writing --------------------------------------------------------------------------
 
+    def send(self, message: Sendable, compress: bool) -> None:
+        """Have the connection send a message, and write it.
+
+        The first message that a task sends is written at once. Those that follow before the
+        scheduler has had its turn gather, and leave in one write when it has.
+        """
+        task = current_task()
+        # Of whom this is so, that task has not slept since it has sent: Trio resets it then.
+        if self.corked or task.custom_sleep_data is self:
+            self._connection.send_message(message, compress=compress)
+            self._flush_in_next_turn()
+            return
+        task.custom_sleep_data = self
+        descriptor = self._descriptor()
+        if (
+            descriptor < 0
+            or self._blocked
+            or type(message) not in PLAIN_TYPES
+            or len(message) >= LARGE_WRITE  # type: ignore[arg-type]
+        ):
+            self._connection.send_message(message, compress=compress)
+            self.flush()
+            return
+        try:
+            rest = self._connection.write_message(message, descriptor, compress)  # type: ignore[arg-type]
+        except OSError as error:
+            self._break(error)
+            return
+        if rest:
+            self._buffers, self._left = [memoryview(rest)], len(rest)
+            self._blocked = True
+            self.held = self.size > HIGH_WATER
+            self._wake_writer()
+        elif rest is None:
+            self.flush()
+
     def flush_soon(self) -> None:
         """Write what the connection has queued: now, or if corked, in the next turn."""
-        size = self._connection.size_to_send
-        if not self.corked or self._blocked or size > HIGH_WATER:
+        if self.corked:
+            self._flush_in_next_turn()
+        else:
             self.flush()
-        elif size:
+
+    def _flush_in_next_turn(self) -> None:
+        size = self._connection.size_to_send
+        if self._blocked or size > HIGH_WATER:
+            self.flush()
+        elif size and not self._due:
             self._wake_writer()
 
     def flush(self) -> None:
@@ -129,7 +175,6 @@ class Outbox:
         except STREAM_ERRORS as error:
             self._break(error)
             return
-        self.written += written
         self.held = False
         if self._waiting:
             self._wake_waiting()
@@ -223,6 +268,7 @@ class Outbox:
     # -- the writer task ------------------------------------------------------------------
 
     def _wake_writer(self) -> None:
+        self._due = True
         if self._wake_up is None:
             self._wake_up = WakeUp()
             self._core.start_task(self.run_writer, "writer")
@@ -233,6 +279,7 @@ class Outbox:
         """The writer task: write what senders have left, until nothing can be written."""
         assert self._wake_up is not None
         while not self.ended:
+            self._due = False
             if self._connection.size_to_send and not self._blocked:
                 self.flush()
             elif self.size:
@@ -250,7 +297,6 @@ class Outbox:
         except STREAM_ERRORS as error:
             self._break(error)
             return
-        self.written += written
         self._drop(written)
         self.held = self.size > HIGH_WATER
         self._wake_waiting()

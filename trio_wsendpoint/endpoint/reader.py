@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
@@ -54,6 +54,10 @@ _NOBODY: Final = Holder.NOBODY
 _RECEIVER: Final = Holder.RECEIVER
 
 
+def _none() -> int:
+    return -1
+
+
 class Reader:
     """Reads the stream, and makes batches of messages.
 
@@ -68,6 +72,7 @@ class Reader:
         being_received: Of `waiting`, the batch that a receiver has taken.
         ended: Whether no more messages will come, but those that wait already.
         held_up: Whether reading has to wait for the handlers of control frames.
+        receive_at_rest: The transport's.
         reads: How often a receiver has begun to read, or was about to.
         taken: How many batches of the reader task receivers have taken.
         urgent: How many reasons there are for the reader task to read although a receiver
@@ -86,6 +91,7 @@ class Reader:
         "_connection",
         "_core",
         "_deadline",
+        "_descriptor",
         "_discarding",
         "_holder",
         "_max_look_ahead",
@@ -98,6 +104,7 @@ class Reader:
         "ended",
         "held_up",
         "reads",
+        "receive_at_rest",
         "taken",
         "urgent",
         "waiting",
@@ -118,6 +125,8 @@ class Reader:
         self._max_look_ahead = max_look_ahead
         self._core = core
         self._receivers_read = isinstance(transport, NonblockingTransport) and is_time_real()
+        self._descriptor = transport.wait_descriptor if self._receivers_read else _none
+        self.receive_at_rest = transport.receive_at_rest
         # Made when the reader task has its first batch, or a receiver first waits for one.
         self._channel: (
             tuple[trio.MemorySendChannel[Batch], trio.MemoryReceiveChannel[Batch]] | None
@@ -142,7 +151,7 @@ class Reader:
 
     # -- what was read --------------------------------------------------------------------
 
-    def _take_in(self, data: BytesLike | None, filled: int = 0) -> list[Entry]:
+    def _take_in(self, data: BytesLike | None) -> list[Entry]:
         """Make messages of what was read; None is the end of the stream."""
         connection = self._connection
         batch: list[Entry] = []
@@ -150,9 +159,14 @@ class Reader:
             connection.receive_eof()
         else:
             try:
-                batch = connection.receive_data(data, filled)
+                batch = connection.receive_data(data)
             except BaseException as error:  # from on_data_frame, which is the application's
                 self._core.crash(error)
+        return self._see_to(batch)
+
+    def _see_to(self, batch: list[Entry]) -> list[Entry]:
+        """See to what a read has brought besides messages."""
+        connection = self._connection
         if connection.control_arrived or self._transport.unsent:
             if connection.oversize:
                 self._decide_on_oversize(batch)
@@ -184,41 +198,80 @@ class Reader:
         return batch
 
     async def _read_in_place(self) -> list[Entry]:
-        self._holder = _RECEIVER
-        self._unattended = False
-        self.reads += 1
-        transport = self._transport
-        assert isinstance(transport, NonblockingTransport)
+        assert isinstance(self._transport, NonblockingTransport)
+        self._begin_read()
         try:
             if self._connection.pending:
                 await trio.lowlevel.checkpoint()
-                return self._take_in(b"")
-            await transport.wait_readable()
-            return self._read_nowait(transport)
+                batch = self._take_in(b"")
+                self._end_if_over()
+                return batch
+            await self._transport.wait_readable()
+            return self.read_nowait(self._transport.receive_nowait)
         except STREAM_ERRORS as error:
-            if self.ended:
-                return []  # the stream was not at fault: `end` has woken us
-            self._core.note_stream_error(error)
-            return self._take_in(None)
+            return self.note_failed_read(error)
         finally:
-            self._holder = _NOBODY
+            self.finish_read()
+
+    def begin_plain_read(self) -> int:
+        """Take the role for a receiver, if there is nothing to be seen to but the socket.
+
+        Then the receiver waits until the descriptor is readable, and calls `read_nowait`, with
+        `receive_at_rest`; `note_failed_read` if either raises; and `finish_read` in any case.
+
+        Returns:
+            The descriptor; -1 if the receiver has to call `next_batch`.
+        """
+        if (
+            self._holder is _NOBODY
+            and not (self.waiting or self.held_up)
+            and self._connection.at_rest()
+            and (descriptor := self._descriptor()) >= 0
+        ):
+            self._holder = _RECEIVER
+            self._unattended = False
+            self.reads += 1
+            return descriptor
+        return -1
+
+    def _begin_read(self) -> None:
+        self._holder = _RECEIVER
+        self._unattended = False
+        self.reads += 1
+
+    def read_nowait(self, receive: Callable[[Connection], list[Entry] | None]) -> list[Entry]:
+        """Read what is there, by a method of the transport."""
+        connection = self._connection
+        try:
+            batch = receive(connection)
+        except STREAM_ERRORS:
+            raise
+        except BaseException as error:  # from on_data_frame, which is the application's
+            self._core.crash(error)
+            batch = []
+        if batch is None:
+            return []
+        if connection.control_arrived or self._transport.unsent or self._discarding:
+            self._see_to(batch)
             self._end_if_over()
+        return batch
+
+    def note_failed_read(self, error: Exception) -> list[Entry]:
+        """See to what the transport has raised; as a read, it brings no messages."""
+        if not self.ended:  # or the stream was not at fault: `end` has woken us
+            self._core.note_stream_error(error)
+            self._take_in(None)
+            self._end_if_over()
+        return []
+
+    def finish_read(self) -> None:
+        """Give up the role."""
+        self._holder = _NOBODY
+        if self.urgent or not self.watched:
             if not (self.watched or self.ended):
                 self._watch.add(self)
             if self.urgent or self.ended:
                 self.wake()
-
-    def _read_nowait(self, transport: NonblockingTransport) -> list[Entry]:
-        room = self._connection.room
-        if room is None:
-            data = transport.read_nowait()
-            return self._take_in(data or None) if data is not None else []
-        with room:  # the rest of a large frame goes straight to its place
-            got = transport.read_into_nowait(room)
-        if got is None:
-            return []
-        filled, data = got
-        return self._take_in(data if filled or data else None, filled)
 
     async def _receive_batch(self) -> list[Entry]:
         self._awaited = True

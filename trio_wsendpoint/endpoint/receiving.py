@@ -27,20 +27,22 @@ class Receiver:
 
     Attributes:
         lock: Held by the task that receives; all methods but `next_message` need it.
+        pieces: Of a message that is streamed, what was taken from a batch but not handed out.
         ready: Entries that may be received without a wait, the next one last; always the
             same list.
+        rest: Of the same batch, what comes after `ready`, in the same order.
     """
 
     __slots__ = (
         "_connection",
         "_core",
         "_outbox",
-        "_pieces",
         "_reader",
-        "_rest",
         "_since_checkpoint",
         "lock",
+        "pieces",
         "ready",
+        "rest",
     )
 
     def __init__(
@@ -52,24 +54,23 @@ class Receiver:
         self._core = core
         self.lock = FairLock("receiving")
         self.ready: list[Entry] = []
-        self._rest: list[Entry] = []  # of the same batch, what comes after `ready`; reversed
+        self.rest: list[Entry] = []
         self._since_checkpoint = 0  # entries since others were last given a turn
-        # Of a message that is streamed, what was taken from a batch but not handed out.
-        self._pieces: list[Piece] = []
+        self.pieces: list[Piece] = []
 
     @property
     def size(self) -> int:
         """Bytes of memory of all that was read and not received, Python's overhead counted."""
         size = self._reader.waiting + self._connection.inbound_size
-        size += sum(map(memory_of, self._pieces))
+        size += sum(map(memory_of, self.pieces))
         if not self._reader.being_received:  # a receiver has read it itself, and not weighed
-            size += sum(map(memory_of, (*self.ready, *self._rest)))
+            size += sum(map(memory_of, (*self.ready, *self.rest)))
         return size
 
     @property
     def position(self) -> tuple[int, int, int]:
         """Where receiving stands; it changes with each message that is received."""
-        return self._reader.taken, len(self._rest), len(self.ready)
+        return self._reader.taken, len(self.rest), len(self.ready)
 
     # -- entries --------------------------------------------------------------------------
 
@@ -79,37 +80,38 @@ class Receiver:
         Returns:
             None once there will be no more.
         """
-        if self._pieces:
-            return self._pieces.pop(0)
+        if self.pieces:
+            return self.pieces.pop(0)
         while not self._fill_ready():
             if self._reader.ended:
                 if self._connection.close_held:
                     self._core.release_close()
                 return None
-            self._start_batch(await self._reader.next_batch())
+            self.start_batch(await self._reader.next_batch())
         return self._pop()
 
     def _fill_ready(self) -> bool:
         """Have something in `ready`, if anything has been read; returns whether it has."""
-        if not self.ready and not self._rest:
-            self._start_batch(self._reader.next_batch_nowait())
-        if not self.ready and self._rest:
+        if not self.ready and not self.rest:
+            self.start_batch(self._reader.next_batch_nowait())
+        if not self.ready and self.rest:
             self._take_slice()
         return bool(self.ready)
 
-    def _start_batch(self, batch: list[Entry]) -> None:
+    def start_batch(self, batch: list[Entry]) -> None:
+        """Have the messages of the next batch received; all before it have been."""
         if len(batch) == 1:
             self.ready.append(batch[0])
         elif batch:
             batch.reverse()
-            self._rest = batch
+            self.rest = batch
             self._outbox.corked = True
             self._take_slice()
 
     def _take_slice(self) -> None:
         # No more than may be received before others must have a turn.
-        self.ready += self._rest[-CHECKPOINT_EVERY:]
-        del self._rest[-CHECKPOINT_EVERY:]
+        self.ready += self.rest[-CHECKPOINT_EVERY:]
+        del self.rest[-CHECKPOINT_EVERY:]
 
     def _pop(self) -> Entry:
         entry = self.ready.pop()
@@ -119,7 +121,7 @@ class Receiver:
 
     def note_ready_empty(self) -> None:
         """The last entry of `ready` has just been taken."""
-        if not self._rest:
+        if not self.rest:
             # Uncorked already now: the answer to the last message takes those before it along.
             self._outbox.corked = False
             self._reader.note_received()
@@ -135,10 +137,10 @@ class Receiver:
 
     def discard(self) -> None:
         """Forget all that was read and not received."""
-        self._pieces.clear()
-        while self.ready or self._rest or self._fill_ready():
+        self.pieces.clear()
+        while self.ready or self.rest or self._fill_ready():
             self.ready.clear()
-            self._rest.clear()
+            self.rest.clear()
             self.note_ready_empty()
 
     # -- whole messages -------------------------------------------------------------------
@@ -155,7 +157,7 @@ class Receiver:
         else:
             await lock.acquire()
         try:
-            if self._pieces or self._fill_ready():
+            if self.pieces or self._fill_ready():
                 await self._checkpoint()
             reader.wants_whole = True
             entry = await self.next_entry()
@@ -184,7 +186,7 @@ class Receiver:
                 assert isinstance(entry, Piece)
                 piece = entry
         except trio.Cancelled:
-            self._pieces.insert(0, Piece(decode(payload), frame_type, final=False))
+            self.pieces.insert(0, Piece(decode(payload), frame_type, final=False))
             raise
 
     def _refuse_pieces(self) -> None:
@@ -200,8 +202,8 @@ class Receiver:
         Returns:
             The piece or the message; None once there will be no more.
         """
-        if not self._pieces and not self._fill_ready():
-            self._pieces += self._connection.stream_message()
+        if not self.pieces and not self._fill_ready():
+            self.pieces += self._connection.stream_message()
             self._reader.wake()
         try:
             return await self.next_entry()
@@ -211,8 +213,8 @@ class Receiver:
 
     def skip_message(self) -> None:
         """Drop the rest of the message that is being streamed."""
-        while self._pieces or self._fill_ready():
-            entry = self._pieces.pop(0) if self._pieces else self._pop()
+        while self.pieces or self._fill_ready():
+            entry = self.pieces.pop(0) if self.pieces else self._pop()
             if isinstance(entry, Piece) and entry.final:
                 return
         self._connection.skip_message()

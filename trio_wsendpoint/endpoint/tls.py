@@ -362,6 +362,10 @@ class TLSTransport(NonblockingTransport):
             return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - the caller does
         return trio.lowlevel.wait_readable(self._open_fd())  # noqa: ASYNC105 - the same
 
+    def wait_descriptor(self) -> int:
+        """The socket's descriptor; -1 if there may be something to read without it."""
+        return -1 if self._tls_stream.may_hold_more else self._socket.fileno()
+
     @property
     def unsent(self) -> int:
         """Bytes that TLS has taken but the socket has not."""

@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-from ..protocol import BytesLike
+from ..protocol import BytesLike, Connection, Entry
 
 with contextlib.suppress(ImportError):  # where it is missing, so is `os.readv`
     import fcntl
@@ -72,6 +72,26 @@ class StreamTransport:
         """Bytes that the system cannot pass on until the peer reads, as far as it tells."""
         return 0
 
+    def descriptor(self) -> int:
+        """The file descriptor that frames may be read from and written to; -1 for none."""
+        return -1
+
+    def wait_descriptor(self) -> int:
+        """The file descriptor to wait for before the next read; -1 for none."""
+        return -1
+
+    def receive_nowait(self, connection: Connection) -> list[Entry] | None:
+        """Read what is there, and have the connection take it; only `NonblockingTransport`s.
+
+        Returns:
+            A batch of messages; None if the read would block.
+        """
+        raise NotImplementedError
+
+    def receive_at_rest(self, connection: Connection) -> list[Entry] | None:
+        """Do the same, for a connection that was `at_rest` before it was waited for."""
+        return self.receive_nowait(connection)
+
     async def read(self) -> BytesLike:
         """Read some bytes; empty at the end of the stream."""
         return await self.stream.receive_some(READ_SIZE)
@@ -97,6 +117,11 @@ class StreamTransport:
     async def aclose(self) -> None:
         """Close the stream, as it wants to be closed."""
         await self.stream.aclose()
+
+    async def aclose_forcefully(self) -> None:
+        """Close the stream at once, if it is not closed yet."""
+        with trio.CancelScope(shield=True), contextlib.suppress(*STREAM_ERRORS):
+            await trio.aclose_forcefully(self.stream)
 
 
 def _head(buffers: Sequence[BytesLike]) -> BytesLike:
@@ -148,6 +173,24 @@ class NonblockingTransport(StreamTransport):
             at the end of the stream; None if it would block.
         """
         raise NotImplementedError
+
+    def receive_nowait(self, connection: Connection) -> list[Entry] | None:
+        """Read what is there, and have the connection take it."""
+        room = connection.room
+        if room is None:
+            filled, data = 0, self.read_nowait()
+            if data is None:
+                return None
+        else:
+            with room:  # the rest of a large frame goes straight to its place
+                got = self.read_into_nowait(room)
+            if got is None:
+                return None
+            filled, data = got
+        if filled or data:
+            return connection.receive_data(data, filled)
+        connection.receive_eof()
+        return []
 
     def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
         """Write what the stream takes of the buffers, and return how many bytes that is."""
@@ -253,17 +296,42 @@ class SocketTransport(NonblockingTransport):
     each time, as a closed socket has none, and its number may already be another's.
     """
 
-    __slots__ = ()
+    __slots__ = ("_scratch", "descriptor", "wait_descriptor")
     unsent = 0
 
     def __init__(self, stream: trio.SocketStream) -> None:
         super().__init__(stream, stream)
+        self._scratch = thread_buffer.view
+        self.descriptor = self.wait_descriptor = self._socket.fileno  # type: ignore[method-assign]
+
+    async def send_eof(self) -> bool:
+        """End our half of the stream, which is done at once."""
+        self._socket.shutdown(trio.socket.SHUT_WR)
+        return True
+
+    async def aclose(self) -> None:
+        """Close the socket, which is done at once."""
+        self._socket.close()
+
+    async def aclose_forcefully(self) -> None:
+        """Close the socket, if it is not closed yet."""
+        self._socket.close()
 
     def read_nowait(self) -> BytesLike | None:
         """Read what is there."""
         scratch = thread_buffer.view
         size = read_socket(self._socket, (scratch,))
         return None if size is None else scratch[:size]
+
+    def receive_at_rest(self, connection: Connection) -> list[Entry] | None:
+        """Read what is there, and have the connection take it."""
+        return connection.receive_from(self._socket.fileno(), self._scratch)
+
+    def receive_nowait(self, connection: Connection) -> list[Entry] | None:
+        """Read what is there, and have the connection take it."""
+        if connection.at_rest():
+            return connection.receive_from(self._socket.fileno(), self._scratch)
+        return super().receive_nowait(connection)
 
     def read_into_nowait(self, room: memoryview) -> tuple[int, BytesLike] | None:
         """Read what is there, the first of it straight into its place."""

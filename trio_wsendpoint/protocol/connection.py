@@ -17,6 +17,8 @@ from .errors import ProtocolError
 from .extensions import Codec
 from .frames import (
     RSV_BITS,
+    WHOLE_BINARY,
+    WHOLE_TEXT,
     BinaryFrame,
     CloseFrame,
     ContinuationFrame,
@@ -29,8 +31,8 @@ from .frames import (
     is_frame_type,
     to_bytes,
 )
-from .inbound import Inbound
-from .masking import BYTES_LIKE, BytesLike
+from .inbound import MAX_BATCH, Inbound
+from .masking import BYTES_LIKE, BytesLike, new_masking_key
 from .messages import (
     PLAIN_TYPES,
     Entry,
@@ -42,6 +44,7 @@ from .messages import (
 )
 from .outbound import Counters, Outbound, Trace
 from .sharing import SharedMessage
+from .speedups import read_messages, write_frame
 from .state import CLOSED, OPEN, Event, State, check_event, next_state
 
 
@@ -147,6 +150,8 @@ class Connection:
     def _move(self, event: Event) -> None:
         """Our half moves on."""
         self.state = next_state(self.state, event)
+        if self.state is not OPEN:
+            self._outbound.end_messages()
         self._note_openness()
 
     def _move_peer(self, event: Event) -> None:
@@ -164,8 +169,8 @@ class Connection:
         The opening handshake must be done. None for either ends it.
         """
         assert self._inbound is not None
-        self._inbound.trace = on_received
-        self._outbound.trace = on_sent
+        self._inbound.use_trace(on_received)
+        self._outbound.use_trace(on_sent)
 
     # -- their half -----------------------------------------------------------------------
 
@@ -196,8 +201,8 @@ class Connection:
         if not isinstance(data, BYTES_LIKE):
             raise TypeError(f"data must be bytes-like, not {type(data).__name__}")
         batch: list[Entry] = []
-        received, inbound = self.received, self._inbound
-        received.size += filled + len(data)
+        inbound = self._inbound
+        self.received.size += filled + len(data)
         if self.peer_state is OPEN and inbound is not None:
             try:
                 inbound.receive(data, batch, filled)
@@ -205,10 +210,68 @@ class Connection:
                 self._fail(error, hold=self._options.hold_close)
             if inbound.assembler.oversize:
                 self.control_arrived = True
-            received.messages += count_messages(batch)
+            self.received.messages += count_messages(batch)
         elif self.peer_state is State.CONNECTING:
             check_event(self.peer_state, Event.FRAME)
         return batch
+
+    def at_rest(self) -> bool:
+        """Whether nothing of a message or a frame is under way, and none is held.
+
+        It may be False although it is so.
+        """
+        inbound = self._inbound
+        return inbound is not None and inbound.at_rest
+
+    def receive_from(self, descriptor: int, scratch: memoryview) -> list[Entry] | None:
+        """Read a socket once, and take what was read.
+
+        It does what `receive_data` does with the same bytes, or `receive_eof` at the end of the
+        stream. But where they are whole plain messages, as most are, it takes one call of C.
+
+        Args:
+            descriptor: The socket's; it is never waited for.
+            scratch: What to read into; nothing in it is kept.
+
+        Returns:
+            A batch of messages; None if the read would block.
+
+        Raises:
+            OSError: the socket is broken.
+        """
+        inbound = self._inbound
+        assert inbound is not None
+        count = MAX_BATCH if inbound.at_rest and inbound.plain else 0
+        batch: list[Entry] = []
+        got = read_messages(
+            descriptor, scratch, inbound.masked, inbound.cut_limit, count, batch
+        )
+        if got is None:
+            return None
+        size, offset = got
+        if not size:
+            self.receive_eof()
+        elif not count:
+            return self.receive_data(scratch[:size])
+        else:
+            received = self.received
+            received.size += size
+            received.messages += len(batch)
+            if offset < size:
+                self._receive_rest(scratch[:size], offset, batch)
+        return batch
+
+    def _receive_rest(self, data: BytesLike, offset: int, batch: list[Entry]) -> None:
+        inbound = self._inbound
+        assert inbound is not None
+        cut = len(batch)
+        try:
+            inbound.receive_rest(data, offset, batch)
+        except ProtocolError as error:
+            self._fail(error, hold=self._options.hold_close)
+        if inbound.assembler.oversize:
+            self.control_arrived = True
+        self.received.messages += len(batch) - cut
 
     def receive_eof(self) -> None:
         """The peer's stream has ended; without a close frame before it, that is a failure."""
@@ -365,6 +428,11 @@ class Connection:
         return self._outbound.size
 
     @property
+    def size_to_write(self) -> int:
+        """Bytes that were to be written so far, those of `size_to_send` included."""
+        return self._outbound.total_size
+
+    @property
     def memory_to_send(self) -> int:
         """Bytes of memory that what is queued takes, Python's overhead counted."""
         return self._outbound.memory
@@ -394,6 +462,8 @@ class Connection:
             LocalProtocolError: our half is not open, or a fragmented message is under way.
         """
         plain = type(message) in PLAIN_TYPES
+        if plain and self._outbound.add_plain(message):  # type: ignore[arg-type]
+            return
         sendable: str | bytes | Message
         sendable = message if plain else to_sendable(message)  # type: ignore[assignment]
         frame_type: type[Frame]
@@ -403,8 +473,6 @@ class Connection:
             if issubclass(frame_type, ControlFrame):
                 self.send_control(frame_type(payload))
                 return
-        elif self.state is OPEN and self._outbound.add_plain(sendable):
-            return
         elif isinstance(sendable, str):
             frame_type, payload = TextFrame, encode_text(sendable, "message")
         else:
@@ -425,6 +493,51 @@ class Connection:
         if self.state is not OPEN:
             self._check_open()
         self._outbound.add_shared(shared)
+
+    def write_message(
+        self, message: str | bytes, descriptor: int, compress: bool = True
+    ) -> bytes | None:
+        """Send a whole message like `send_message`, but write it at once as far as that goes.
+
+        Where nothing is queued, and nothing special, it takes one call of C.
+
+        Args:
+            message: `str` for a text message, `bytes` for a binary one.
+            descriptor: A socket's; it is never waited for.
+            compress: As for `send_message`.
+
+        Returns:
+            What the socket has not taken of its frame, which is to be written before all else;
+            None if nothing was written, and the frame is queued.
+
+        Raises:
+            ValueError, LocalProtocolError: as `send_message`.
+            OSError: the socket is broken.
+        """
+        outbound = self._outbound
+        payload: str | bytes = message
+        first_byte = WHOLE_TEXT if type(message) is str else WHOLE_BINARY
+        if outbound.size or not outbound.direct:
+            if not outbound.may_encode:
+                self.send_message(message, compress=compress)
+                return None
+            kind = TextFrame if isinstance(message, str) else BinaryFrame
+            data = encode_text(message, "message") if isinstance(message, str) else message
+            first_byte, payload = outbound.codecs[0].encode_message(kind, data, compress)
+        key = new_masking_key() if outbound.masks else b""
+        try:
+            written = write_frame(descriptor, first_byte, payload, key)
+        except UnicodeEncodeError:
+            self.send_message(message, compress=compress)  # which says it better
+            raise
+        sent = self.sent
+        sent.messages += 1
+        if type(written) is int:
+            sent.size += written
+            return b""
+        count, rest = written  # type: ignore[misc]
+        sent.size += count + len(rest)
+        return rest
 
     def send_fragment(
         self, frame_type: type[Frame], payload: BytesLike, *, final: bool, compress: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Iterable
-from typing import Any, ClassVar, Final, NamedTuple, TypeGuard
+from typing import ClassVar, Final, NamedTuple, TypeGuard
 
 import attrs
 
@@ -400,76 +400,5 @@ def encode_header(first_byte: int, length: int, masking_key: bytes = b"") -> byt
 
 def encode_frame(frame: Frame, masking_key: bytes = b"") -> bytes:
     """Build the bytes of a frame, masked if a key is given."""
-    return build_frame(frame.first_byte, frame.payload, masking_key)
-
-
-def build_frame(first_byte: int, payload: str | BytesLike, masking_key: bytes) -> bytes:
-    """Build the bytes of a frame, masked if the key is not empty.
-
-    It has a twin in `_speedups.c`.
-
-    Raises:
-        UnicodeEncodeError: text has a lone surrogate.
-    """
-    if isinstance(payload, str):
-        payload = payload.encode()
-    if masking_key:
-        payload = apply_mask(payload, masking_key)
-    return encode_header(first_byte, len(payload), masking_key) + payload
-
-
-def cut_messages(
-    buffer: BytesLike,
-    offset: int,
-    masked: bool,
-    max_size: int,
-    max_count: int,
-    out: list[Any],
-) -> int:
-    """Cut whole unfragmented text and binary messages off a buffer: the hot path.
-
-    It stops in front of the first frame that is anything else (incomplete, a fragment, a
-    control frame, longer than `max_size`, with reserved bits, or in any way wrong) and
-    leaves that to the one who knows what to do about it. It has a twin in `_speedups.c`.
-
-    Args:
-        buffer: What was received.
-        offset: Where the first frame starts in it.
-        masked: Whether frames must be masked.
-        max_size: Bytes of payload that a message may have.
-        max_count: Messages after which to stop, those in `out` already included.
-        out: The messages, `str` or `bytes`, are appended to it.
-
-    Returns:
-        The offset behind the last message.
-    """
-    available = len(buffer)
-    mask_size = 4 if masked else 0
-    while offset + 2 <= available and len(out) < max_count:
-        first = buffer[offset]
-        length = buffer[offset + 1] ^ (MASKED if masked else 0)
-        if (first != WHOLE_TEXT and first != WHOLE_BINARY) or length > 127:
-            break
-        start = offset + 2
-        if length > 125:
-            width = 2 if length == 126 else 8
-            start += width
-            length = int.from_bytes(buffer[offset + 2 : start], "big")
-            if length < (126 if width == 2 else 0x10000):
-                break
-        start += mask_size
-        end = start + length
-        if end > available or length > max_size:
-            break
-        payload = buffer[start:end]
-        if masked:
-            payload = apply_mask(payload, bytes(buffer[start - 4 : start]))
-        if first == WHOLE_BINARY:
-            out.append(bytes(payload))
-        else:
-            try:
-                out.append(str(payload, "utf-8"))
-            except UnicodeDecodeError:
-                break
-        offset = end
-    return offset
+    payload = apply_mask(frame.payload, masking_key) if masking_key else frame.payload
+    return encode_header(frame.first_byte, len(payload), masking_key) + payload

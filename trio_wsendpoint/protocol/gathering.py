@@ -1,97 +1,93 @@
-"""A large frame that arrives in parts, gathered where it can be read straight into.
+"""A large binary frame that arrives in parts, gathered where it can be read straight into.
 
-Its bytes are copied once more only when they are unmasked, which makes the message.
+Each part is unmasked where it lies, while the processor still has it at hand. What is complete
+is the message.
 """
 
 from __future__ import annotations
 
-import threading
 from typing import Final
 
-from .masking import BytesLike
+from .frames import FrameHeader, encode_header
+from .masking import BytesLike, apply_mask
+from .speedups import fill_payload, in_c, new_payload, payload_room
 
 MIN_GATHERED: Final = 2**13
 """Bytes of a frame from which on it pays to gather it."""
 
-MAX_SPARE: Final = 2**20 + 2**10
-"""Bytes of a buffer that is kept for the next frame: new ones cost as much as their copying."""
+RESERVED: Final = 2**20 if in_c else 0
+"""Bytes of a frame that are reserved on the word of its header; of a larger one, only a little
+more than has come. In C they take no memory before they are filled; in Python they would."""
 
 _LEAST_ROOM: Final = 2**13
 
 
-class _Spare(threading.local):
-    """The buffer that the last connection of a thread to gather a frame has left."""
-
-    def __init__(self) -> None:
-        self.buffer = bytearray()
-
-
-_spare = _Spare()
-
-
 class Gathering:
-    """The beginning of a frame, and room for the rest of it.
+    """The payload of a frame, as far as it has come, and room for the rest of it.
 
     Args:
-        start: What has arrived of the frame, from its header on; it is copied.
-        size: Bytes of the whole frame.
+        header: The frame's.
+        start: What has arrived of the payload; it is copied.
 
     Attributes:
         filled: Bytes that have arrived.
     """
 
-    __slots__ = ("_buffer", "_size", "filled")
+    __slots__ = ("_header", "_payload", "filled")
 
-    def __init__(self, start: BytesLike, size: int) -> None:
-        self._size = size
-        self._buffer = bytearray()
-        if len(_spare.buffer) >= size:
-            self._buffer, _spare.buffer = _spare.buffer, self._buffer
+    def __init__(self, header: FrameHeader, start: BytesLike) -> None:
+        self._header = header
+        size = header.length
+        self._payload = new_payload(size) if size <= RESERVED else bytearray()
         self.filled = 0
         self.add(start)
 
     @property
     def complete(self) -> bool:
-        """Whether the whole frame is there."""
-        return self.filled == self._size
+        """Whether the whole payload is there."""
+        return self.filled == self._header.length
 
     @property
     def room(self) -> memoryview:
-        """Where the next bytes of the frame belong; never empty while it is incomplete.
+        """Where the next bytes of the payload belong; never empty while it is incomplete.
 
-        It is to be released before anything else is done, as the buffer may have to grow.
+        It is to be released before anything else is done.
         """
-        if len(self._buffer) == self.filled:
-            # Only a part of what has come: what a header says need not come.
-            more = max(_LEAST_ROOM, self.filled // 8)
-            self._buffer += bytes(min(more, self._size - self.filled))
-        return memoryview(self._buffer)[self.filled : self._size]
+        if len(self._payload) == self.filled:
+            self._grow(self.filled + max(_LEAST_ROOM, self.filled // 8))
+        return payload_room(self._payload, self.filled)
 
     @property
-    def data(self) -> memoryview:
-        """What has arrived."""
-        return memoryview(self._buffer)[: self.filled]
+    def message(self) -> bytes:
+        """The whole payload."""
+        return bytes(self._payload)  # no copy where it is `bytes` already
+
+    @property
+    def wire(self) -> bytes:
+        """What has arrived of the frame, as it was on the wire."""
+        header, data = self._header, bytes(self._payload[: self.filled])
+        if header.masking_key:
+            data = apply_mask(data, header.masking_key)
+        return encode_header(header.first_byte, header.length, header.masking_key) + data
 
     def fill(self, count: int) -> None:
         """Note that bytes were put into `room`."""
-        self.filled += count
+        if count:
+            with payload_room(self._payload, self.filled) as room, room[:count] as part:
+                self._fill(part)
 
     def add(self, data: BytesLike) -> BytesLike:
-        """Take bytes of the frame; what does not belong to it comes back."""
+        """Take bytes of the payload; what does not belong to it comes back."""
         view = memoryview(data)
-        count = min(len(view), self._size - self.filled)
-        end = self.filled + count
-        if end <= len(self._buffer):
-            memoryview(self._buffer)[self.filled : end] = view[:count]
-        else:
-            del self._buffer[self.filled :]
-            self._buffer += view[:count]
-        self.filled = end
+        count = min(len(view), self._header.length - self.filled)
+        if self.filled + count > len(self._payload):
+            self._grow(self.filled + count)
+        self._fill(view[:count])
         return view[count:]
 
-    def recycle(self) -> None:
-        """Leave the buffer to others: nobody uses `room` or `data` any more."""
-        if len(_spare.buffer) < len(self._buffer) <= MAX_SPARE:
-            _spare.buffer = self._buffer
-        self._buffer = bytearray()
-        self.filled = self._size = 0
+    def _fill(self, part: BytesLike) -> None:
+        self.filled = fill_payload(self._payload, self.filled, part, self._header.masking_key)
+
+    def _grow(self, size: int) -> None:
+        assert isinstance(self._payload, bytearray)
+        self._payload += bytes(min(size, self._header.length) - len(self._payload))

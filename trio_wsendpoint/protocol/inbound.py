@@ -22,9 +22,7 @@ from .extensions import Codec, decode_through
 from .frames import (
     FIN,
     OPCODE_BITS,
-    RSV_BITS,
     WHOLE_BINARY,
-    WHOLE_TEXT,
     ContinuationFrame,
     ControlFrame,
     DataFrame,
@@ -35,7 +33,7 @@ from .gathering import MIN_GATHERED, Gathering
 from .masking import BytesLike, rotate_key
 from .messages import Entry, Piece
 from .outbound import Trace
-from .speedups import apply_mask, cut_messages
+from .speedups import apply_mask, cut_frame, cut_messages
 
 MAX_DECODED: Final = 2**18
 """Bytes that extensions may decode into one batch; what is left waits for the next one."""
@@ -61,33 +59,38 @@ class Inbound:
         assembler: Where the messages come together.
         at_rest: Whether the next byte begins both a frame and a message, as nothing is under
             way. False where it is not known; that only costs time.
+        cut_limit: Bytes that a message may have to be cut off whole.
+        masked: Whether the peer's frames must be masked.
         pending: Whether input waits that can be worked on with no further bytes.
-        trace: Called with each frame as it begins to arrive, if it is not None.
+        plain: Whether whole messages may be cut off what comes: no extension, hook or trace has
+            to see their frames.
     """
 
     __slots__ = (
         "_buffer",
         "_codecs",
-        "_cut_limit",
         "_decoded",
         "_frame_payload",
         "_gathering",
         "_header",
         "_hook_payload",
+        "_hookless",
         "_key",
         "_left",
-        "_masked",
         "_offset",
         "_on_control",
         "_options",
-        "_plain",
+        "_over",
         "_quick_codec",
         "_rsv",
+        "_trace",
         "_whole_frames",
         "assembler",
         "at_rest",
+        "cut_limit",
+        "masked",
         "pending",
-        "trace",
+        "plain",
     )
 
     def __init__(
@@ -97,24 +100,24 @@ class Inbound:
         codecs: tuple[Codec, ...],
         on_control: Callable[[ControlFrame], bool],
     ) -> None:
-        self._masked = masked
+        self.masked = masked
         self._options = options
         self._codecs = codecs
         self._on_control: Callable[[ControlFrame], bool] | None = on_control
         self._rsv = sum(codec.rsv for codec in codecs)
-        hookless = options.on_data_frame is None
-        self._plain = hookless and not codecs
-        self._quick_codec = codecs[0] if hookless and len(codecs) == 1 else None
+        self._hookless = options.on_data_frame is None
+        self._quick_codec = codecs[0] if self._hookless and len(codecs) == 1 else None
         self._whole_frames = not all(codec.per_message for codec in codecs)
         limit = options.max_message_size
-        self._cut_limit = 1 << 62 if limit is None else limit
-        self.assembler = Assembler(options, keep_wire=hookless and bool(codecs))
+        self.cut_limit = 1 << 62 if limit is None else limit
+        self.assembler = Assembler(options, keep_wire=self._hookless and bool(codecs))
         self._buffer: BytesLike = b""
         self._offset = 0
         self._gathering: Gathering | None = None
+        self._over = False
         self.at_rest = True
         self.pending = False
-        self.trace: Trace | None = None
+        self.use_trace(None)
         # The data frame that is arriving: its header, how much of its payload is to come,
         # the key as it applies there, and the payload so far where it is wanted whole.
         self._header: FrameHeader | None = None
@@ -147,11 +150,10 @@ class Inbound:
         Raises:
             ProtocolError: the peer broke the protocol; what came before is in the batch.
         """
-        if self.at_rest and self._plain and self.trace is None:
-            offset = cut_messages(data, 0, self._masked, self._cut_limit, MAX_BATCH, batch)
+        if self.at_rest and self.plain:
+            offset = cut_messages(data, 0, self.masked, self.cut_limit, MAX_BATCH, batch)
             if offset < len(data):
-                self._buffer, self._offset = data, offset
-                self._work(batch)
+                self.receive_rest(data, offset, batch)
             return
         gathering = self._gathering
         if gathering is not None:
@@ -160,11 +162,27 @@ class Inbound:
             if not gathering.complete:
                 return
             self._gathering = None
-            self._take(gathering.data, batch)
-            gathering.recycle()
-            if not data:
-                return
+            batch.append(gathering.message)
         self._take(data, batch)
+
+    def use_trace(self, trace: Trace | None) -> None:
+        """Have a function called with each frame as it begins to arrive; None for none."""
+        self._trace = trace
+        self.plain = self._hookless and not self._codecs and trace is None
+
+    def receive_rest(self, data: BytesLike, offset: int, batch: list[Entry]) -> None:
+        """Take what `cut_messages` has left of what arrived, where it was allowed to cut.
+
+        Args:
+            data: The bytes.
+            offset: Where the rest begins in them.
+            batch: Where the messages are, and go.
+
+        Raises:
+            ProtocolError: as `receive`.
+        """
+        self._buffer, self._offset = data, offset
+        self._work(batch)
 
     def _take(self, data: BytesLike, batch: list[Entry]) -> None:
         if self._offset < len(self._buffer):
@@ -181,7 +199,7 @@ class Inbound:
         try:
             self._parse(batch)
         finally:
-            self.at_rest = (
+            self.at_rest = not self._over and (
                 self._offset >= len(self._buffer)
                 and self._gathering is None
                 and self._header is None
@@ -208,14 +226,15 @@ class Inbound:
         gathering, self._gathering = self._gathering, None
         if gathering is None:
             return False
-        self._buffer, self._offset = bytes(gathering.data), 0
-        gathering.recycle()
+        self._buffer, self._offset = gathering.wire, 0
         return True
 
     def discard(self) -> None:
         """Forget all input: nothing behind a close frame or a failure counts."""
         self._buffer, self._offset = b"", 0
         self._gathering = None
+        self._over = True
+        self.at_rest = False
         self._header = self._frame_payload = self._hook_payload = self._decoded = None
         self.pending = False
         self.assembler.discard()
@@ -235,13 +254,13 @@ class Inbound:
             else:
                 if batch:
                     room -= ENTRY_SIZE
-                if self.trace is None and self.assembler.idle:
-                    if self._plain:
+                if self._trace is None and self.assembler.idle:
+                    if self.plain:
                         self._offset = cut_messages(
                             self._buffer,
                             self._offset,
-                            self._masked,
-                            self._cut_limit,
+                            self.masked,
+                            self.cut_limit,
                             MAX_BATCH,
                             batch,
                         )
@@ -267,12 +286,12 @@ class Inbound:
         if self._buffer[self._offset] != WHOLE_BINARY:
             return False
         header = self._options.parser.read_header(
-            self._buffer, self._offset, masked=self._masked
+            self._buffer, self._offset, masked=self.masked
         )
-        if header is None or not MIN_GATHERED <= header.length <= self._cut_limit:
+        if header is None or not MIN_GATHERED <= header.length <= self.cut_limit:
             return False
-        rest = memoryview(self._buffer)[self._offset :]
-        self._gathering = Gathering(rest, header.size + header.length)
+        rest = memoryview(self._buffer)[self._offset + header.size :]
+        self._gathering = Gathering(header, rest)
         self._offset = len(self._buffer)
         return True
 
@@ -285,29 +304,14 @@ class Inbound:
         Returns:
             How many bytes were decoded; None if there is no whole frame of a message.
         """
-        buffer, offset = self._buffer, self._offset
-        if offset >= len(buffer) or buffer[offset] & ~RSV_BITS not in (
-            WHOLE_TEXT,
-            WHOLE_BINARY,
-        ):
+        found = cut_frame(self._buffer, self._offset, self.masked, self._rsv, self.cut_limit)
+        if found is None:
             return None
-        header = self._options.parser.read_header(
-            buffer, offset, masked=self._masked, rsv=self._rsv
-        )
-        if header is None or header.length > self._cut_limit:
-            return None
-        start = offset + header.size
-        end = start + header.length
-        if end > len(buffer):
-            return None
-        wire = bytes(buffer[start:end])
-        if header.masking_key:
-            wire = apply_mask(wire, header.masking_key)
-        self._offset = end
-        first_byte = header.first_byte
+        first_byte, wire, self._offset = found
         payload = codec.decode_message(first_byte, wire)
         if payload is not None and self.assembler.add_message(first_byte, wire, payload, batch):
             return len(payload)
+        header = FrameHeader(first_byte, len(wire), b"", 0)
         if payload is None:
             decoded = codec.decode(self._as_frame(header, wire, first=True))
         else:
@@ -323,7 +327,7 @@ class Inbound:
         """Read a header, or a whole control frame; False to stop until more bytes arrive."""
         parser = self._options.parser
         header = parser.read_header(
-            self._buffer, self._offset, masked=self._masked, rsv=self._rsv
+            self._buffer, self._offset, masked=self.masked, rsv=self._rsv
         )
         if header is None:
             return False
@@ -338,8 +342,8 @@ class Inbound:
                 return False
             self._offset = end
             frame = parser.build(header, self._buffer[start:end])
-            if self.trace is not None:
-                self.trace(header.first_byte, frame.payload, header.length)
+            if self._trace is not None:
+                self._trace(header.first_byte, frame.payload, header.length)
             assert self._on_control is not None
             return self._on_control(cast("ControlFrame", frame))
         self.assembler.begin_frame(header)
@@ -358,9 +362,9 @@ class Inbound:
         return True
 
     def _check_frame_size(self, size: int) -> None:
-        if size > self._cut_limit:
+        if size > self.cut_limit:
             raise ProtocolError(
-                f"a frame of more than {self._cut_limit} bytes", CloseCode.MESSAGE_TOO_BIG
+                f"a frame of more than {self.cut_limit} bytes", CloseCode.MESSAGE_TOO_BIG
             )
 
     def _take_payload(self, header: FrameHeader, batch: list[Entry]) -> bool:
@@ -377,8 +381,8 @@ class Inbound:
             self._key = rotate_key(self._key, size)
         else:
             piece = bytes(raw)
-        if first and self.trace is not None:
-            self.trace(header.first_byte, piece, header.length)
+        if first and self._trace is not None:
+            self._trace(header.first_byte, piece, header.length)
         if self._frame_payload is not None:
             self._frame_payload += piece
             if self._left:
@@ -387,7 +391,7 @@ class Inbound:
         if self._codecs:
             self.assembler.add_wire(piece)
             frame = self._as_frame(header, piece, first)
-            self._decoded = decode_through(self._codecs, frame, self._cut_limit)
+            self._decoded = decode_through(self._codecs, frame, self.cut_limit)
         else:
             self._deliver(piece, batch)
             if not self._left:

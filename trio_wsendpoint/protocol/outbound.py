@@ -65,25 +65,30 @@ class Outbound:
         sent: What was queued so far.
         size: Bytes that `take` would return.
         fragment_type: The kind of the fragmented message that is under way, or None.
-        trace: Called with each frame, if it is not None.
+        direct: Whether a message may be written at once if nothing is queued: our half is
+            open, no fragmented message is under way, no frame is traced or encoded.
+        masks: Whether our frames are masked.
+        codecs: The extensions agreed on.
     """
 
     __slots__ = (
         "_behind",
         "_behind_memory",
-        "_codecs",
-        "_masks",
+        "_is_open",
         "_pongs",
         "_queue",
+        "_trace",
+        "codecs",
+        "direct",
         "fragment_type",
+        "masks",
         "sent",
         "size",
-        "trace",
     )
 
     def __init__(self, masks: bool, codecs: tuple[Codec, ...] = ()) -> None:
-        self._masks = masks
-        self._codecs = codecs
+        self.masks = masks
+        self.codecs = codecs
         self._queue: list[BytesLike] = []
         self._pongs: list[bytes] = []
         # What others share with us, and waits for the end of a fragmented message.
@@ -92,7 +97,8 @@ class Outbound:
         self.size = 0
         self.sent = Counters()
         self.fragment_type: type[Frame] | None = None
-        self.trace: Trace | None = None
+        self._is_open = False
+        self.use_trace(None)
 
     @property
     def memory(self) -> int:
@@ -100,9 +106,36 @@ class Outbound:
         buffers = len(self._queue) + len(self._pongs)
         return self.size + BUFFER_OVERHEAD * buffers + self._behind_memory
 
+    @property
+    def total_size(self) -> int:
+        """Bytes of all that was queued so far, and of the pongs that are owed."""
+        return self.sent.size + sum(map(self._pong_size, self._pongs))
+
     def use(self, codecs: tuple[Codec, ...]) -> None:
-        """Encode data frames with these extensions from here on."""
-        self._codecs = codecs
+        """Our half is open: encode data frames with these extensions from here on."""
+        self.codecs = codecs
+        self._is_open = True
+        self._note_directness()
+
+    def end_messages(self) -> None:
+        """Our half is open no more."""
+        self._is_open = False
+        self._note_directness()
+
+    @property
+    def may_encode(self) -> bool:
+        """Whether a message may be written at once although an extension encodes it."""
+        plain = self.fragment_type is None and self._trace is None
+        return self._is_open and plain and len(self.codecs) == 1 and not self.size
+
+    def use_trace(self, trace: Trace | None) -> None:
+        """Have a function called with each frame; None for none."""
+        self._trace = trace
+        self._note_directness()
+
+    def _note_directness(self) -> None:
+        plain = self.fragment_type is None and self._trace is None
+        self.direct = self._is_open and plain and not self.codecs
 
     def take(self) -> list[BytesLike]:
         """Take what is queued: buffers to be written in this order, whole.
@@ -134,7 +167,7 @@ class Outbound:
             self.size -= self._pong_size(self._pongs.pop(0))
 
     def _pong_size(self, payload: bytes) -> int:
-        return len(payload) + (6 if self._masks else 2)
+        return len(payload) + (6 if self.masks else 2)
 
     def add_plain(self, message: str | bytes) -> bool:
         """Queue a whole message the shortest way, if it may go that way.
@@ -142,12 +175,22 @@ class Outbound:
         Returns:
             Whether it was queued; if not, `add_message` has to do it, or say what is wrong.
         """
-        if self._codecs or self.fragment_type is not None or self.trace is not None:
+        if not self.direct:
             return False
-        try:
-            self._add(WHOLE_TEXT if isinstance(message, str) else WHOLE_BINARY, message)
-        except UnicodeEncodeError:
-            return False
+        is_text = type(message) is str
+        if not is_text and not self.masks and len(message) > JOIN_LIMIT:
+            self._add(WHOLE_BINARY, message)  # which does not copy it
+        else:
+            first_byte = WHOLE_TEXT if is_text else WHOLE_BINARY
+            key = new_masking_key() if self.masks else b""
+            try:
+                frame = build_frame(first_byte, message, key)
+            except UnicodeEncodeError:
+                return False
+            size = len(frame)
+            self._queue.append(frame)
+            self.size += size
+            self.sent.size += size
         self.sent.messages += 1
         return True
 
@@ -160,10 +203,10 @@ class Outbound:
         if self.fragment_type is not None:
             raise LocalProtocolError("no new message before the fragmented one has ended")
         self.sent.messages += 1
-        if not self._codecs:
+        if not self.codecs:
             self._add(FIN | frame_type.opcode, payload)
-        elif len(self._codecs) == 1:
-            self._add(*self._codecs[0].encode_message(frame_type, bytes(payload), compress))
+        elif len(self.codecs) == 1:
+            self._add(*self.codecs[0].encode_message(frame_type, bytes(payload), compress))
         else:
             self._add_encoded(frame_type(payload), compress)
 
@@ -177,12 +220,12 @@ class Outbound:
             self._behind.append(shared)
             self._behind_memory += BUFFER_OVERHEAD + len(shared.payload)
             return
-        frame = shared.frame_for(self._codecs)
+        frame = shared.frame_for(self.codecs)
         if frame is None:
             self.add_message(shared.frame_type, shared.payload, shared.compress)
             return
         self.sent.messages += 1
-        if self._masks or self.trace is not None:
+        if self.masks or self._trace is not None:
             self._add(frame.first_byte, frame.payload)
         else:
             self._queue.append(frame.data)
@@ -207,8 +250,9 @@ class Outbound:
             raise LocalProtocolError("no new message before the fragmented one has ended")
         kind = frame_type if self.fragment_type is None else ContinuationFrame
         self.fragment_type = None if final else frame_type
+        self._note_directness()
         self.sent.messages += final
-        if self._codecs:
+        if self.codecs:
             self._add_encoded(kind(payload, fin=final), compress)
         else:
             self._add(FIN | kind.opcode if final else kind.opcode, payload)
@@ -228,17 +272,17 @@ class Outbound:
             self._add(FIN | Opcode.PONG, payload)
 
     def _add_encoded(self, frame: Frame, compress: bool) -> None:
-        for codec in self._codecs:
+        for codec in self.codecs:
             frame = codec.encode(frame, compress=compress)
         self._add(frame.first_byte, frame.payload)
 
     def _add(self, first_byte: int, payload: str | BytesLike) -> None:
         size = len(payload)
-        if self.trace is not None:
+        if self._trace is not None:
             assert not isinstance(payload, str)
-            self.trace(first_byte, payload, size)
-        if self._masks or size <= JOIN_LIMIT or isinstance(payload, str):
-            frame = build_frame(first_byte, payload, new_masking_key() if self._masks else b"")
+            self._trace(first_byte, payload, size)
+        if self.masks or size <= JOIN_LIMIT or isinstance(payload, str):
+            frame = build_frame(first_byte, payload, new_masking_key() if self.masks else b"")
             size = len(frame)
             self._queue.append(frame)
         else:

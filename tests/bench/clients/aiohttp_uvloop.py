@@ -3,7 +3,7 @@
 import uvloop
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 
-from tests.bench.subject import HEARTBEAT, client_requests
+from tests.bench.subject import BURST, HEARTBEAT, PAYLOAD, client_requests
 
 
 async def echo(connection: ClientWebSocketResponse) -> None:
@@ -21,12 +21,22 @@ async def count(connection: ClientWebSocketResponse) -> None:
             counted = 0
 
 
+async def burst(connection: ClientWebSocketResponse) -> None:
+    while not connection.closed:
+        for _ in range(BURST):
+            await connection.send_bytes(PAYLOAD)
+        for _ in range(BURST):
+            if (await connection.receive()).type is not WSMsgType.BINARY:
+                return
+
+
 async def main() -> None:
-    burst, urls = client_requests()
+    work, urls = client_requests()
     async with ClientSession() as session:
         for url in urls:
             async with session.ws_connect(url, heartbeat=HEARTBEAT) as connection:
-                await (count if burst else echo)(connection)
+                await WORK[work](connection)
 
 
+WORK = {"echo": echo, "count": count, "burst": burst}
 uvloop.run(main())

@@ -1,9 +1,11 @@
 """The client of trio_wsendpoint."""
 
+from contextlib import suppress
+
 import trio
 
-from tests.bench.subject import client_requests
-from trio_wsendpoint import Endpoint, connect
+from tests.bench.subject import BURST, PAYLOAD, client_requests
+from trio_wsendpoint import ConnectionClosed, Endpoint, connect
 
 
 async def echo(endpoint: Endpoint) -> None:
@@ -21,11 +23,21 @@ async def count(endpoint: Endpoint) -> None:
             counted = 0
 
 
+async def burst(endpoint: Endpoint) -> None:
+    with suppress(ConnectionClosed):
+        while True:
+            for _ in range(BURST):
+                await endpoint.send(PAYLOAD)
+            for _ in range(BURST):
+                await endpoint.receive()
+
+
 async def main() -> None:
-    burst, urls = client_requests()
+    work, urls = client_requests()
     for url in urls:
         async with connect(url) as endpoint:
-            await (count if burst else echo)(endpoint)
+            await WORK[work](endpoint)
 
 
+WORK = {"echo": echo, "count": count, "burst": burst}
 trio.run(main)

@@ -4,7 +4,7 @@
 import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from tests.bench.subject import HEARTBEAT, client_requests
+from tests.bench.subject import BURST, HEARTBEAT, PAYLOAD, client_requests
 
 
 def answer_close(transport: WSTransport, frame: WSFrame) -> None:
@@ -36,11 +36,30 @@ class Count(WSListener):
             answer_close(transport, frame)
 
 
+class Burst(WSListener):
+    def __init__(self) -> None:
+        self.received = 0
+        self.latest = b""
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        for _ in range(BURST):
+            transport.send(WSMsgType.BINARY, PAYLOAD)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type is WSMsgType.CLOSE:
+            answer_close(transport, frame)
+            return
+        self.latest = frame.get_payload_as_bytes()
+        self.received += 1
+        if self.received % BURST == 0:
+            self.on_ws_connected(transport)
+
+
 async def main() -> None:
-    burst, urls = client_requests()
+    work, urls = client_requests()
     for url in urls:
         transport, _ = await ws_connect(
-            Count if burst else Echo,
+            WORK[work],
             url,
             enable_auto_ping=True,
             auto_ping_idle_timeout=HEARTBEAT,
@@ -48,4 +67,5 @@ async def main() -> None:
         await transport.wait_disconnected()
 
 
+WORK = {"echo": Echo, "count": Count, "burst": Burst}
 uvloop.run(main())

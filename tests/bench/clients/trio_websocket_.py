@@ -5,7 +5,7 @@ from contextlib import suppress
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
-from tests.bench.subject import client_requests
+from tests.bench.subject import BURST, PAYLOAD, client_requests
 
 
 async def echo(connection: WebSocketConnection) -> None:
@@ -24,12 +24,22 @@ async def count(connection: WebSocketConnection) -> None:
             counted = 0
 
 
+async def burst(connection: WebSocketConnection) -> None:
+    with suppress(ConnectionClosed):
+        while True:
+            for _ in range(BURST):
+                await connection.send_message(PAYLOAD)
+            for _ in range(BURST):
+                await connection.get_message()
+
+
 async def main() -> None:
-    burst, urls = client_requests()
+    work, urls = client_requests()
     for url in urls:
         async with open_websocket_url(url) as connection:
             with suppress(ConnectionClosed):
-                await (count if burst else echo)(connection)
+                await WORK[work](connection)
 
 
+WORK = {"echo": echo, "count": count, "burst": burst}
 trio.run(main)

@@ -1,9 +1,12 @@
 """The client of websockets on Trio."""
 
+from contextlib import suppress
+
 import trio
+from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import ClientConnection, connect
 
-from tests.bench.subject import client_requests
+from tests.bench.subject import BURST, PAYLOAD, client_requests
 
 
 async def echo(connection: ClientConnection) -> None:
@@ -21,11 +24,21 @@ async def count(connection: ClientConnection) -> None:
             counted = 0
 
 
+async def burst(connection: ClientConnection) -> None:
+    with suppress(ConnectionClosed):
+        while True:
+            for _ in range(BURST):
+                await connection.send(PAYLOAD)
+            for _ in range(BURST):
+                await connection.recv()
+
+
 async def main() -> None:
-    burst, urls = client_requests()
+    work, urls = client_requests()
     for url in urls:
         async with connect(url, compression=None) as connection:
-            await (count if burst else echo)(connection)
+            await WORK[work](connection)
 
 
+WORK = {"echo": echo, "count": count, "burst": burst}
 trio.run(main)
