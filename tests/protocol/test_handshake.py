@@ -11,7 +11,8 @@ import pytest
 
 from trio_wsendpoint.protocol import handshake as handshake_module
 from trio_wsendpoint.protocol.errors import HandshakeError, HandshakeRejected
-from trio_wsendpoint.protocol.extensions import Codec, Extension, Parameters
+from trio_wsendpoint.protocol.extensions import Codec, Extension
+from trio_wsendpoint.protocol.fields import Parameters
 from trio_wsendpoint.protocol.handshake import (
     Agreement,
     ClientHandshake,

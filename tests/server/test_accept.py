@@ -19,7 +19,7 @@ from trio_wsendpoint.protocol import (
     HandshakeError,
     Role,
 )
-from trio_wsendpoint.server import accept
+from trio_wsendpoint.server import Settings, accept
 from trio_wsendpoint.server.accept import LINGER, Acceptor
 from trio_wsendpoint.testing import CutStream, SplitStream, WrappedStream
 
@@ -434,8 +434,8 @@ async def test_what_comes_behind_the_request_is_not_left_inside_tls(
     received: list[object] = []
 
     async def serve() -> None:
-        acceptor = Acceptor.create({}, server_context)
-        async with EndpointScope(*await acceptor.establish(ours)) as endpoint:
+        acceptor = Acceptor(Settings.parse("accept", {}), server_context)
+        async with (await acceptor.establish(ours)).open() as endpoint:
             received.append(await endpoint.receive())
 
     async with trio.open_nursery() as nursery:
@@ -457,8 +457,10 @@ async def test_a_tls_handshake_that_fails_closes_the_stream(
     ours, theirs = stream_pair("socket")
     await theirs.send_all(REQUEST)
 
+    acceptor = Acceptor(Settings.parse("accept", {}), server_context)
+
     async def run() -> None:
-        async with EndpointScope(*await Acceptor.create({}, server_context).establish(ours)):
+        async with (await acceptor.establish(ours)).open():
             raise AssertionError("it was accepted")
 
     with pytest.raises(HandshakeError, match="the TLS handshake failed"):

@@ -63,6 +63,7 @@ class EndpointCore:
         scope: The application's cancel scope: cancelled when the peer is given up on, or
             when code of the application's that we call has failed.
         fatal: The exception that the `async with` has to raise, or None.
+        stream: What it lives on.
         stream_error: What the stream raised when it broke, or None.
     """
 
@@ -73,7 +74,6 @@ class EndpointCore:
         "_hurried",
         "_nursery",
         "_scopes",
-        "_stream",
         "_transport",
         "addresses",
         "connection",
@@ -87,6 +87,7 @@ class EndpointCore:
         "reader",
         "receiver",
         "scope",
+        "stream",
         "stream_error",
     )
 
@@ -108,7 +109,7 @@ class EndpointCore:
         codecs = agreement.codecs if agreement else options.assumed_codecs(role)
         self.connection.open(codecs)
         self.log.opened(options.parser)
-        self._stream = stream
+        self.stream = stream
         self._transport = transport_for(stream)
         self._nursery: trio.Nursery | None = None
         self._scopes: list[trio.CancelScope] = []  # of the tasks that `start_task` has started
@@ -212,7 +213,7 @@ class EndpointCore:
         self.heartbeat.end()
         self.log.ended(self._failed_by_us, self.stream_error)
         with trio.CancelScope(shield=True), contextlib.suppress(*STREAM_ERRORS):
-            await trio.aclose_forcefully(self._stream)
+            await trio.aclose_forcefully(self.stream)
 
     def end_tasks(self) -> None:
         """Have all tasks return: the connection has ended, or could not be started."""
