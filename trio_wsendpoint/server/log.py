@@ -16,11 +16,24 @@ from ..protocol import Request
 logger: Final = logging.getLogger("trio_wsendpoint.server")
 
 
-def show_client(request: Request, peer: Any) -> str:
-    """Who the client is, for a message."""
-    if request.client_address is not None:
-        return request.client_address
-    return "a Unix socket" if isinstance(peer, str | bytes) else "an unknown address"
+def log_request(request: Request, what: str, error: Exception | None = None) -> None:
+    """Code of the application's has not said what is to become of a request."""
+    logger.error(
+        "%s, at %s %s of %s",
+        *(what, request.method, request.raw_path, _client(request)),
+        exc_info=error,
+        extra=_extra(None, request.client_address),
+    )
+
+
+def log_foreign_origin(request: Request, origin: str) -> None:
+    """A page has been refused, which the operator may not have meant."""
+    logger.warning(
+        "refused a page of origin %r, of %s: it may not connect to host %r; origins=[%r] would"
+        " allow it, and behind a proxy that keeps the Host header, pages of its own may",
+        *(origin, _client(request), request.host, origin),
+        extra=_extra(None, request.client_address),
+    )
 
 
 def log_no_connection(error: Exception, peer: Any) -> None:
@@ -63,8 +76,11 @@ def _log_failure(endpoint: Endpoint, failure: Exception) -> None:
 
 def _names(endpoint: Endpoint) -> tuple[int, str, str]:
     request = endpoint.request
-    client = show_client(request, endpoint.remote_address)
-    return endpoint.connection_id, client, request.raw_path
+    return endpoint.connection_id, _client(request), request.raw_path
+
+
+def _client(request: Request) -> str:
+    return request.client_address or "an unknown address"
 
 
 def _extra(connection_id: int | None, peer: Any) -> dict[str, Any]:

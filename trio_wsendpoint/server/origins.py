@@ -110,9 +110,8 @@ def to_origins(origins: Iterable[str] | AnyOrigin | None) -> Origins:
 class ForeignOrigin(HandshakeError):
     """A page that may not connect has tried to."""
 
-    def __init__(self, values: list[str], request: Request) -> None:
-        self.shown = " and ".join(repr(value[:_SHOWN]) for value in values)
-        self.host = request.host
+    def __init__(self, values: list[str]) -> None:
+        self.shown = " and ".join(values)[:_SHOWN]
         super().__init__("a page of this origin may not connect", 403)
 
 
@@ -133,13 +132,13 @@ def check_origin(request: Request, allowed: Origins) -> None:
         return
     origin = _parse(values[0]) if len(values) == 1 else None
     if origin is None:
-        raise ForeignOrigin(values, request)
+        raise ForeignOrigin(values)
     if allowed is None:
         own = _is_own_host(origin, request.host or "")
     else:
         own = any(pattern.covers(origin) for pattern in allowed)
     if not own:
-        raise ForeignOrigin(values, request)
+        raise ForeignOrigin(values)
 
 
 def _is_own_host(origin: Origin, host: str) -> bool:

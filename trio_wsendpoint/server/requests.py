@@ -7,9 +7,8 @@ HTTP/1.1 and of HTTP/2 alike.
 from __future__ import annotations
 
 import email.utils
-import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 import trio
@@ -26,9 +25,8 @@ from ..protocol import (
 )
 from .functions import check_async
 from .limits import Limits, Seat
+from .log import log_foreign_origin, log_request
 from .origins import ForeignOrigin, Origins, check_origin
-
-logger: Final = logging.getLogger("trio_wsendpoint.server")
 
 
 def _check_subprotocol(_: object, __: object, value: Any) -> None:
@@ -141,7 +139,7 @@ class Gate:
             return self._accept(request, answer or Accept())
         except HandshakeError as error:
             if isinstance(error, ForeignOrigin):
-                _log_origin(error, request)
+                log_foreign_origin(request, error.shown)
             return Decision(self._dress(refusal(error)), reason=str(error))
 
     async def _ask_all(self, request: Request, deadline: float) -> Response | Accept | None:
@@ -164,7 +162,7 @@ class Gate:
                 return _checked_answer(answer)
         except Exception as error:
             raise _failure("on_request failed", error, request) from error
-        logger.error("on_request took too long: %s", _names(request))
+        log_request(request, "on_request took longer than handshake_timeout")
         raise HandshakeError("the server takes too long to decide", 503)
 
     def _accept(self, request: Request, accept: Accept) -> Decision:
@@ -224,18 +222,6 @@ def _checked_answer(answer: object) -> Response | Accept | None:
     return answer
 
 
-def _names(request: Request) -> str:
-    return f"{request.method} {request.raw_path} from {request.client_address}"
-
-
 def _failure(what: str, error: Exception, request: Request) -> HandshakeError:
-    logger.error("%s: %s", what, _names(request), exc_info=error)
+    log_request(request, what, error)
     return HandshakeError("the server has failed", 500)
-
-
-def _log_origin(error: ForeignOrigin, request: Request) -> None:
-    logger.warning(
-        "refused a page of origin %s, which is not that of the host asked for, %r, from %s;"
-        " origins=[...] allows it; behind a proxy, let it pass on the Host header",
-        *(error.shown, error.host, request.client_address),
-    )
