@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -14,89 +13,26 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from tests.conftest import TLSContexts
 from tests.endpoint.peer import Peer
 from tests.protocol.wire import TEXT
+from tests.server.world import (
+    HEAD,
+    LOGGER,
+    TLS_HELLO,
+    MemoryListener,
+    assert_alive,
+    echo,
+    records_of,
+    serving,
+    shake_hands,
+)
 from trio_wsendpoint import (
     CloseFrame,
     ConnectionClosedOK,
     Endpoint,
     HandshakeRejected,
-    Role,
     connect,
     serve,
     serve_listeners,
 )
-
-LOGGER = "trio_wsendpoint.server"
-HEAD = (
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
-TLS_HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(64)
-
-
-async def echo(endpoint: Endpoint) -> None:
-    async for message in endpoint:
-        await endpoint.send(message)
-
-
-class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
-    """Accepts what the test dials, in memory."""
-
-    def __init__(self) -> None:
-        self._send, self._receive = trio.open_memory_channel[trio.abc.Stream](1000)
-        self.is_closed = False
-
-    def dial(self) -> trio.abc.Stream:
-        ours, theirs = memory_stream_pair()
-        self._send.send_nowait(theirs)
-        return ours
-
-    async def accept(self) -> trio.abc.Stream:
-        return await self._receive.receive()
-
-    async def aclose(self) -> None:
-        self.is_closed = True
-        await trio.lowlevel.checkpoint()
-
-
-@asynccontextmanager
-async def serving(
-    handler: Callable[[Endpoint], Awaitable[object]], **options: Any
-) -> AsyncIterator[MemoryListener]:
-    """A server in memory, cancelled in the end."""
-    listener = MemoryListener()
-    async with trio.open_nursery() as nursery:
-        run = partial(serve_listeners, handler, [listener], **options)
-        assert await nursery.start(run) == [listener]
-        yield listener
-        nursery.cancel_scope.cancel()
-    assert listener.is_closed
-
-
-async def shake_hands(stream: trio.abc.Stream) -> Peer:
-    await stream.send_all(HEAD)
-    answer = b""
-    while not answer.endswith(b"\r\n\r\n"):
-        answer += bytes(await stream.receive_some())
-    assert answer.startswith(b"HTTP/1.1 101 ")
-    return Peer(stream, Role.CLIENT)
-
-
-async def assert_alive(listener: MemoryListener) -> None:
-    """The server still takes connections, and its handler echoes."""
-    async with connect("ws://localhost/", stream=listener.dial()) as client:
-        await client.send("still there?")
-        assert await client.receive() == "still there?"
-
-
-def records_of(caplog: pytest.LogCaptureFixture, name: str = LOGGER) -> list[Any]:
-    return [record for record in caplog.records if record.name == name]
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.DEBUG, logger="trio_wsendpoint")
-    return caplog
-
 
 # -- over TCP -----------------------------------------------------------------------------
 
@@ -419,7 +355,7 @@ async def test_what_is_no_client_is_one_line_at_debug(
         (record,) = records_of(log)
         assert record.levelno == logging.DEBUG
         assert record.exc_info is None
-        assert record.getMessage().startswith("an opening handshake failed: ")
+        assert record.getMessage().startswith("no connection was opened: ")
         assert len(record.getMessage().splitlines()) == 1
         await assert_alive(listener)
     assert [entry for entry in log.records if entry.levelno > logging.DEBUG] == []

@@ -127,7 +127,10 @@ def tls_info(stream: trio.abc.Stream) -> TLSInfo | None:
         tls = stream
     else:
         return None
-    cipher = tls.cipher()
+    try:
+        cipher = tls.cipher()
+    except trio.NeedHandshakeError:
+        return None
     return TLSInfo(tls.version(), cipher[0], tls.selected_alpn_protocol(), tls.getpeercert())
 
 

@@ -35,9 +35,16 @@ from .handshake import (
     ClientHandshake,
     ServerHandshake,
     refusal,
-    to_extra_headers,
 )
-from .http import Headers, HeadersLike, Request, Response, TLSInfo, to_headers
+from .http import (
+    Headers,
+    HeadersLike,
+    Request,
+    Response,
+    TLSInfo,
+    to_extra_headers,
+    to_headers,
+)
 from .http11 import RequestReader, ResponseReader, encode_request, encode_response
 from .masking import BYTES_LIKE, BytesLike
 from .messages import (

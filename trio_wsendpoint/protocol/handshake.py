@@ -24,6 +24,7 @@ from .http import (
     HeadersLike,
     Request,
     Response,
+    to_extra_headers,
     to_headers,
 )
 
@@ -47,10 +48,6 @@ _ABSOLUTE_TARGET = re.compile(r"https?://[\x21-\x7e]+", re.IGNORECASE)
 _HOST = re.compile(r"(\[[-0-9A-Za-z:._~%!$&'()*+;=]+\]|[-0-9A-Za-z._~%!$&'()*+;=]+)(:[0-9]*)?")
 # 16 bytes in base64, whatever the spare bits of the last character are.
 _KEY = re.compile(r"[0-9A-Za-z+/]{22}==")
-_OWNED = re.compile(
-    r"upgrade|connection|content-length|transfer-encoding|sec-websocket-.*", re.IGNORECASE
-)
-
 # Those of every 101, made once.
 _UPGRADE_HEADERS: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 
@@ -109,19 +106,6 @@ def _to_subprotocols(values: Iterable[str]) -> tuple[str, ...]:
 def _to_extensions(values: Iterable[Extension]) -> tuple[Extension, ...]:
     # mypy takes an abstract class for no type[T].
     return _to_tuple("extensions", values, Extension)  # type: ignore[type-abstract]
-
-
-def to_extra_headers(headers: HeadersLike) -> Headers:
-    """Bring headers of the application's own into their one form.
-
-    Raises:
-        TypeError, ValueError: as `to_headers`; and one is for the handshake to set.
-    """
-    result = to_headers(headers)
-    for name, _ in result:
-        if _OWNED.fullmatch(name):
-            raise ValueError(f"headers must not have {name}: the handshake sets it itself")
-    return result
 
 
 def _fields(message: Request | Response) -> _Fields:

@@ -25,6 +25,9 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _LOCATION = re.compile(r"[\x21-\x7e]+")
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _HANDSHAKE = re.compile(r"host|upgrade|connection|sec-websocket-.*", re.IGNORECASE)
+_OWNED = re.compile(
+    r"upgrade|connection|content-length|transfer-encoding|sec-websocket-.*", re.IGNORECASE
+)
 _PHRASES: Final[dict[int, str]] = {status: status.phrase for status in http.HTTPStatus}
 
 
@@ -65,6 +68,19 @@ def to_headers(headers: HeadersLike) -> Headers:
     return result
 
 
+def to_extra_headers(headers: HeadersLike) -> Headers:
+    """Bring headers of the application's own into their one form.
+
+    Raises:
+        TypeError, ValueError: as `to_headers`; and one is for the handshake to set.
+    """
+    result = to_headers(headers)
+    for name, _ in result:
+        if _OWNED.fullmatch(name):
+            raise ValueError(f"headers must not have {name}: the handshake sets it itself")
+    return result
+
+
 class _HeaderLookup:
     """What requests and responses share: their headers, found by name in any case."""
 
@@ -97,7 +113,7 @@ class TLSInfo:
     version: str
     cipher: str
     alpn_protocol: str | None = None
-    peer_certificate: Mapping[str, Any] | None = None
+    peer_certificate: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
 
 
 @attrs.frozen

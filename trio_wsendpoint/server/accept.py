@@ -32,7 +32,6 @@ from ..protocol import (
     Response,
     Role,
     encode_response,
-    refusal,
 )
 from .limits import Seat
 from .options import AcceptKeywords, Settings
@@ -61,8 +60,9 @@ async def accept(
         HeartbeatTimeout: on leaving, if the peer was given up on.
     """
     settings = Settings.parse("accept", options, AcceptKeywords)
-    established = await Acceptor(settings).establish(stream)
-    async with established.open() as endpoint:
+    # What came behind the request is not to be held for as long as the connection.
+    scope = (await Acceptor(settings).establish(stream)).open()
+    async with scope as endpoint:
         yield endpoint
 
 
@@ -144,7 +144,7 @@ class Acceptor:
                 request = reader.receive_data(data) if data else reader.receive_eof()
                 data = None
         except HandshakeError as error:
-            await self._send_plain(stream, refusal(error))
+            await self._send_plain(stream, self.settings.gate.refuse(error))
             raise
         return request, reader.trailing_data
 

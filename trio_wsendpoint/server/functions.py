@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -11,18 +12,21 @@ def is_async(function: object) -> bool:
     """Whether to call it gives a coroutine: functions, partials, methods, async `__call__`."""
     while isinstance(function, functools.partial):
         function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004
-    )
+    # A class has the `__call__` of its objects, but to call it makes one of them.
+    method = None if inspect.isclass(function) else getattr(function, "__call__", None)  # noqa: B004
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(method)
 
 
-def check_callable(name: str, function: Any, *arguments: str) -> None:
-    """Refuse what cannot be called with so many arguments.
+def check_callable(
+    name: str, function: Any, *arguments: str, keywords: Iterable[str] = ()
+) -> None:
+    """Refuse what cannot be called with these arguments.
 
     Args:
         name: What it is called in the message.
         function: What the application gave.
         *arguments: What it will be called with.
+        keywords: The names of what it will be called with besides.
 
     Raises:
         TypeError: it cannot be called so.
@@ -34,20 +38,20 @@ def check_callable(name: str, function: Any, *arguments: str) -> None:
     except ValueError:  # some builtins have none
         return
     try:
-        signature.bind(*arguments)
+        signature.bind(*arguments, **dict.fromkeys(keywords))
     except TypeError as error:
-        raise TypeError(
-            f"{name} must take {' and '.join(arguments)} and nothing else that is required:"
-            f" {function!r} does not: {error}"
-        ) from None
+        takes = " and ".join((*arguments, *keywords))
+        raise TypeError(f"{name} must take {takes}; {function!r} does not: {error}") from None
 
 
-def check_async(name: str, function: Any, *arguments: str) -> None:
-    """Refuse what is not an async function of so many arguments.
+def check_async(
+    name: str, function: Any, *arguments: str, keywords: Iterable[str] = ()
+) -> None:
+    """Refuse what is not an async function of these arguments.
 
     Raises:
         TypeError: it is none; a plain function that returns an awaitable is none, either.
     """
     if not is_async(function):
         raise TypeError(f"{name} must be an async function, not {function!r}")
-    check_callable(name, function, *arguments)
+    check_callable(name, function, *arguments, keywords=keywords)

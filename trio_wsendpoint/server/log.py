@@ -29,16 +29,16 @@ def log_request(request: Request, what: str, error: Exception | None = None) -> 
 def log_foreign_origin(request: Request, origin: str) -> None:
     """A page has been refused, which the operator may not have meant."""
     logger.warning(
-        "refused a page of origin %r, of %s: it may not connect to host %r; origins=[%r] would"
-        " allow it, and behind a proxy that keeps the Host header, pages of its own may",
-        *(origin, _client(request), request.host, origin),
+        "refused a page of origin %r, of %s, that may not connect to host %r; to allow it, name"
+        " it in origins=[...]; behind a proxy, have it pass on the Host header",
+        *(origin, _client(request), request.host),
         extra=_extra(None, request.client_address),
     )
 
 
 def log_no_connection(error: Exception, peer: Any) -> None:
     """An opening handshake has ended without a connection, as those of scanners do."""
-    logger.debug("an opening handshake failed: %s", error, extra=_extra(None, peer))
+    logger.debug("no connection was opened: %s", error, extra=_extra(None, peer))
 
 
 def log_handler_failure(endpoint: Endpoint, error: BaseException) -> bool:

@@ -134,13 +134,17 @@ class Gate:
                 self.limits.check(request.client_address)
             answer = await self._ask_all(request, deadline)
             if isinstance(answer, Response):
-                reason = f"on_request has answered with {answer.status_code}"
+                reason = f"{request.method} {request.raw_path} got a {answer.status_code}"
                 return Decision(self._dress(answer), reason=reason)
             return self._accept(request, answer or Accept())
         except HandshakeError as error:
             if isinstance(error, ForeignOrigin):
                 log_foreign_origin(request, error.shown)
-            return Decision(self._dress(refusal(error)), reason=str(error))
+            return Decision(self.refuse(error), reason=str(error))
+
+    def refuse(self, error: HandshakeError) -> Response:
+        """What to send to a client whose opening handshake has failed."""
+        return self._dress(refusal(error))
 
     async def _ask_all(self, request: Request, deadline: float) -> Response | Accept | None:
         answer = None

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from ..endpoint import Endpoint
 from ..protocol import CloseCode, Request, Response
-from .functions import is_async
+from .functions import check_async
 from .requests import Accept
 
 RouteHandler: TypeAlias = Callable[..., Awaitable[object]]
@@ -82,9 +82,21 @@ class Router:
 
         if not isinstance(rule, str):
             raise TypeError(f"rule must be a str, not {type(rule).__name__}")
-        if not is_async(function):
-            raise TypeError(f"a route must lead to an async function, not {function!r}")
-        self._map.add(Rule(rule, endpoint=function, **options))
+        added = Rule(rule, endpoint=function, **options)
+        first = "the endpoint" if added.websocket else "the request"
+        check_async("what a route leads to", function, first, keywords=self._names_in(added))
+        self._map.add(added)
+
+    def _names_in(self, rule: Any) -> list[str]:
+        """The names of the values that a rule finds in a path."""
+        from werkzeug.routing import Map
+
+        probe = rule.empty()
+        try:
+            Map([probe], converters=self._map.converters)  # only so it is parsed
+        except LookupError as error:
+            raise ValueError(f"rule must be one that werkzeug knows: {error}") from None
+        return sorted(probe.arguments)
 
     async def on_request(self, request: Request) -> Response | Accept | None:
         """Answer what is no WebSocket of a route: pages, redirects, 404 and 405."""
@@ -98,6 +110,8 @@ class Router:
 
     async def __call__(self, endpoint: Endpoint) -> None:
         """Handle a connection by the handler of its route."""
+        if not isinstance(endpoint, Endpoint):
+            raise TypeError("a Router is a handler; router.on_request is for on_request=")
         found = self._match(endpoint.request)
         if found is None or isinstance(found, Response):
             # Only where it was accepted without `on_request` of ours.
