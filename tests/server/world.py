@@ -33,6 +33,7 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
 
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[trio.abc.Stream](1000)
+        self.accepted = 0
         self.is_closed = False
 
     def dial(self) -> trio.abc.Stream:
@@ -41,7 +42,9 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
         return ours
 
     async def accept(self) -> trio.abc.Stream:
-        return await self._receive.receive()
+        stream = await self._receive.receive()
+        self.accepted += 1
+        return stream
 
     async def aclose(self) -> None:
         self.is_closed = True

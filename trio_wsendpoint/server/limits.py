@@ -94,7 +94,8 @@ class Limits:
     def handshake_done(self) -> None:
         """An opening handshake is no longer under way, however it ended."""
         self.handshakes -= 1
-        self._waiting.unpark()
+        # All: the first may go on to wait for a client, while another has one already.
+        self._waiting.unpark_all()
 
 
 class Seat:
