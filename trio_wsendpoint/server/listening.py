@@ -58,13 +58,14 @@ async def open_listeners(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     with contextlib.ExitStack() as opened:
-        sockets = []
+        sockets: list[trio.socket.SocketType] = []
         for family, kind, protocol, _, address in infos:
             try:
                 sock = trio.socket.socket(family, kind, protocol)
             except OSError as error:
                 # A system that has only one of the two families is asked for both.
-                if error.errno != errno.EAFNOSUPPORT or len(infos) == 1:
+                none_left = family == infos[-1][0] and not sockets
+                if error.errno != errno.EAFNOSUPPORT or none_left:
                     raise
                 continue
             opened.callback(sock.close)
