@@ -29,6 +29,7 @@ from trio_wsendpoint import (
     ConnectionClosedOK,
     Endpoint,
     HandshakeRejected,
+    Role,
     connect,
     serve,
     serve_listeners,
@@ -198,6 +199,53 @@ async def test_a_handler_that_fails_is_logged_once_and_harms_nobody_else(
     assert record.peer is None  # type: ignore[attr-defined]
 
 
+async def test_a_failure_is_logged_at_once_and_says_whose_it_was(
+    log: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    async def fail(_: Endpoint) -> None:
+        raise ZeroDivisionError
+
+    async with serving(fail, close_timeout=10) as listener:
+        stream = listener.dial()
+        await stream.send_all(HEAD.replace(b"GET /", b"GET /room/%207?token=secret"))
+        peer = Peer(stream, Role.CLIENT)
+        assert b"101" in bytes(await stream.receive_some())
+        await wait_all_tasks_blocked()
+        # The closing handshake has hardly begun.
+        (record,) = records_of(log)
+        assert (await peer.receive_close()).code == 1011
+        assert record.levelno == logging.ERROR
+        assert record.getMessage() == (
+            f"the handler of connection {record.connection_id} of an unknown address,"
+            " /room/%207, failed"
+        )
+        await peer.part()
+        await wait_all_tasks_blocked()
+        assert records_of(log) == [record]
+
+
+async def test_a_group_with_a_failure_is_logged_at_once_and_only_once(
+    log: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async def handler(endpoint: Endpoint) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail)
+            nursery.start_soon(endpoint.receive)
+
+    async with serving(handler) as listener:
+        peer = await shake_hands(listener.dial())
+        await wait_all_tasks_blocked()
+        (record,) = records_of(log)
+        assert isinstance(record.exc_info[1], ExceptionGroup)
+        await peer.receive_close()
+        await peer.part()
+        await wait_all_tasks_blocked()
+        assert records_of(log) == [record]
+
+
 async def test_the_record_tells_the_address_of_the_peer(log: pytest.LogCaptureFixture) -> None:
     async def handler(_: Endpoint) -> None:
         raise ZeroDivisionError
@@ -213,6 +261,7 @@ async def test_the_record_tells_the_address_of_the_peer(log: pytest.LogCaptureFi
         nursery.cancel_scope.cancel()
     (record,) = records_of(log)
     assert record.peer == address
+    assert " of 127.0.0.1, /, failed" in record.getMessage()
 
 
 async def fail_to_send(endpoint: Endpoint) -> None:
@@ -241,6 +290,7 @@ async def test_a_handler_that_does_not_catch_the_end_is_one_line(
         await wait_all_tasks_blocked()
         (record,) = records_of(log)
     assert record.levelno == logging.INFO
+    assert ", /, ended before its handler: " in record.getMessage()
     assert record.exc_info is None
     assert record.connection_id
 
