@@ -25,6 +25,7 @@ from trio_wsendpoint.protocol import (
     TextFrame,
     create_message,
     memory_of,
+    to_sendable,
 )
 from trio_wsendpoint.protocol.messages import MessageBuilder, Utf8Decoder
 
@@ -93,6 +94,19 @@ def test_a_frame_that_carries_no_message_is_refused(kind: type[Frame]) -> None:
 def test_a_payload_that_does_not_fit_is_refused(kind: Any, payload: Any, words: str) -> None:
     with pytest.raises(TypeError, match=f"^{words}$"):
         create_message(kind, payload)
+
+
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        (Message("é".encode(), TextFrame), create_message("text", "é")),
+        (Message("é", BinaryFrame), create_message("binary", "é".encode())),
+    ],
+)
+def test_a_message_made_by_hand_is_sent_as_its_kind_has_it(
+    message: Message, sent: Message
+) -> None:
+    assert to_sendable(message) == sent
 
 
 def test_text_with_a_lone_surrogate_is_refused() -> None:

@@ -186,8 +186,10 @@ def to_sendable(message: object) -> str | bytes | Message:
     if isinstance(message, bytearray | memoryview):
         return bytes(message)  # it may change while it waits
     if isinstance(message, Message):
-        create_message(message.frame_type, message.payload)
-        return message
+        created = create_message(message.frame_type, message.payload)
+        # It may have been made by hand, with a `str` that is to go as bytes or the reverse.
+        fits = isinstance(created.payload, str) is isinstance(message.payload, str)
+        return message if fits else created
     raise TypeError(
         f"message must be str, bytes-like or a Message, not {type(message).__name__}"
     )
