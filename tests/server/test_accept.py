@@ -21,7 +21,7 @@ from trio_wsendpoint.protocol import (
 )
 from trio_wsendpoint.server import Settings, accept
 from trio_wsendpoint.server.accept import LINGER, Acceptor
-from trio_wsendpoint.testing import CutStream, SplitStream, WrappedStream
+from trio_wsendpoint.testing import CutStream, SplitStream, StallStream, WrappedStream
 
 on_both_streams = pytest.mark.parametrize("kind", STREAM_KINDS)
 
@@ -305,6 +305,18 @@ async def test_a_client_that_drips_is_left_after_the_timeout(
             async with accept(ours, handshake_timeout=5.5):
                 raise AssertionError("it was accepted")
         assert trio.current_time() - began == 5.5
+
+
+async def test_a_client_that_does_not_take_its_101_is_left_after_the_timeout(
+    autojump_clock: MockClock,
+) -> None:
+    ours, theirs = memory_stream_pair()
+    await theirs.send_all(REQUEST)
+    with pytest.raises(HandshakeTimeout):
+        async with accept(StallStream(ours, after_sent=10), handshake_timeout=3):
+            raise AssertionError("it was accepted")
+    assert trio.current_time() == 3
+    await theirs.aclose()
 
 
 @on_both_streams

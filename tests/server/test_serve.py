@@ -327,6 +327,23 @@ async def test_a_handshake_that_a_handler_itself_has_failed_at_is_a_fault_of_it(
     assert isinstance(record.exc_info[1], HandshakeRejected)
 
 
+async def test_what_fails_beside_the_handler_is_logged_too(
+    log: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    async with serving(echo, on_data_frame=fail) as listener:
+        peer = await shake_hands(listener.dial())
+        await peer.send(TEXT, b"x")
+        assert (await peer.receive_close()).code == 1011
+        await peer.part()
+        await wait_all_tasks_blocked()
+        (record,) = records_of(log)
+    assert record.levelno == logging.ERROR
+    assert isinstance(record.exc_info[1], ZeroDivisionError)
+
+
 async def test_a_handler_that_fails_when_cancelled_does_not_fail_the_server(
     log: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:

@@ -116,8 +116,9 @@ class _CountingListener(trio.abc.Listener[Any]):
         # Another listener may have accepted the last one that there could be.
         try:
             await self._limits.wait_for_handshakes()
-        except trio.Cancelled:
-            await trio.aclose_forcefully(stream)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
             raise
         self._limits.handshakes += 1
         return stream
