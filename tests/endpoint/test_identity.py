@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import ssl
 from functools import partial
 from typing import Any
 
 import pytest
 import trio
+import trustme
 from trio.testing import MockClock, memory_stream_pair
 
 from tests.conftest import TLSContexts, make_tls_contexts
 from trio_wsendpoint import (
+    Accept,
     ConnectionClosedOK,
     Endpoint,
+    Request,
     Role,
     connect,
     open_endpoint,
@@ -92,6 +96,34 @@ async def test_it_tells_what_tls_agreed_on(own_tls: bool, alpn_contexts: TLSCont
     assert servers == of_request
     assert (servers.cipher, servers.peer_certificate) == (tls.cipher, None)
     assert address == "127.0.0.1"
+
+
+async def test_a_server_that_asks_for_a_certificate_knows_whose_it_is() -> None:
+    authority = trustme.CA()
+    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server_context.verify_mode = ssl.CERT_REQUIRED
+    client_context = ssl.create_default_context()
+    for context, name in (server_context, "127.0.0.1"), (client_context, "ada@example.org"):
+        authority.issue_cert(name).configure_cert(context)
+        authority.configure_trust(context)
+
+    async def on_request(request: Request) -> Accept:
+        assert request.tls is not None
+        certificate = request.tls.peer_certificate
+        assert certificate is not None
+        return Accept(context=certificate["subjectAltName"][0][1])
+
+    async def handler(endpoint: Endpoint) -> None:
+        await endpoint.send(endpoint.context)
+
+    async with trio.open_nursery() as nursery:
+        options = {"on_request": on_request, "ssl_context": server_context}
+        run = partial(serve, handler, 0, host="127.0.0.1", **options)  # type: ignore[arg-type]
+        (listener,) = await nursery.start(run)
+        url = f"wss://127.0.0.1:{listener.socket.getsockname()[1]}/"
+        async with connect(url, ssl_context=client_context) as client:
+            assert await client.receive() == "ada@example.org"
+        nursery.cancel_scope.cancel()
 
 
 async def test_before_its_handshake_tls_has_agreed_on_nothing(

@@ -396,6 +396,13 @@ async def test_the_name_of_the_server_can_be_another_or_none(
     assert decision.response.header("Server") == server
 
 
+async def test_headers_of_the_101_are_none_of_a_plain_response() -> None:
+    gate = make_gate(headers={"Server": "theirs", "X-A": "b"}, server_header="ours")
+    decision = await gate.decide(make_request(), trio.current_time() + 1)
+    assert decision.response.header_values("Server") == ["ours"]
+    assert decision.response.header("X-A") is None
+
+
 async def test_a_response_may_have_its_own_date_and_server() -> None:
     response = Response(200, {"Date": "today", "Server": "other"})
     gate = make_gate(on_request=answering(response))

@@ -175,7 +175,7 @@ class Gate:
         agreement = self.handshake.agree(
             request,
             self._choose_subprotocol(request, accept.subprotocol),
-            (*self._server_headers(accept.headers), *accept.headers),
+            (*self._server_headers(*self.handshake.headers, *accept.headers), *accept.headers),
             request.context if accept.context is None else accept.context,
         )
         seat = self.limits.take_seat(request.client_address)
@@ -197,20 +197,15 @@ class Gate:
             raise HandshakeError("no subprotocol that is offered is spoken here")
         return wanted
 
-    def _server_headers(self, given: Headers) -> Headers:
-        if self.server_header is None:
-            return ()
+    def _server_headers(self, *others: tuple[str, str]) -> Headers:
         # One of the application's own takes its place.
-        own = (*self.handshake.headers, *given)
-        return (
-            ()
-            if any(name.lower() == "server" for name, _ in own)
-            else (("Server", self.server_header),)
-        )
+        if self.server_header is None or any(name.lower() == "server" for name, _ in others):
+            return ()
+        return (("Server", self.server_header),)
 
     def _dress(self, response: Response) -> Response:
         """Add what every answer that is no handshake has."""
-        headers = list(self._server_headers(response.headers))
+        headers = list(self._server_headers(*response.headers))
         # "An origin server with a clock MUST generate a Date header field in all 2xx
         # (Successful), 3xx (Redirection), and 4xx (Client Error) responses" (RFC 9110 6.6.1)
         if response.header("Date") is None:
