@@ -29,7 +29,7 @@ def client_of(
         ("", None),
         (b"\0abstract", None),
         (None, None),
-        (("nonsense", 1), None),
+        (("non:sense", 1), None),
     ],
 )
 def test_without_proxies_the_client_is_the_peer(peer: Any, address: str | None) -> None:

@@ -76,6 +76,8 @@ class Proxies:
         Returns:
             None where there is no IP address, such as on a Unix socket.
         """
+        if not self.networks and isinstance(peer, tuple) and ":" not in peer[0]:
+            return str(peer[0])  # an IPv4 address, which has one form only
         address = _peer_address(peer)
         known: Address | None = address if isinstance(address, Address) else None
         if self.networks and self._trusts(address):

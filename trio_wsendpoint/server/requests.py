@@ -22,6 +22,7 @@ from ..protocol import (
     ServerHandshake,
     refusal,
     to_extra_headers,
+    to_headers,
 )
 from .functions import check_async
 from .limits import Limits, Seat
@@ -118,6 +119,12 @@ class Gate:
     require_subprotocol: bool = False
     server_header: str | None = None
     limits: Limits = attrs.field(factory=Limits)
+    _usual_headers: Headers = attrs.field(init=False, repr=False)
+
+    @_usual_headers.default
+    def _make_usual_headers(self) -> Headers:
+        # Those of most handshakes, made and checked once.
+        return self._server_headers(*self.handshake.headers)
 
     async def decide(self, request: Request, deadline: float) -> Decision:
         """Decide on a request, whatever it is.
@@ -175,7 +182,7 @@ class Gate:
         agreement = self.handshake.agree(
             request,
             self._choose_subprotocol(request, accept.subprotocol),
-            (*self._server_headers(*self.handshake.headers, *accept.headers), *accept.headers),
+            self._accept_headers(accept.headers),
             request.context if accept.context is None else accept.context,
         )
         seat = self.limits.take_seat(request.client_address)
@@ -197,11 +204,16 @@ class Gate:
             raise HandshakeError("no subprotocol that is offered is spoken here")
         return wanted
 
+    def _accept_headers(self, given: Headers) -> Headers:
+        if not given:
+            return self._usual_headers
+        return (*self._server_headers(*self.handshake.headers, *given), *given)
+
     def _server_headers(self, *others: tuple[str, str]) -> Headers:
         # One of the application's own takes its place.
         if self.server_header is None or any(name.lower() == "server" for name, _ in others):
             return ()
-        return (("Server", self.server_header),)
+        return to_headers([("Server", self.server_header)])
 
     def _dress(self, response: Response) -> Response:
         """Add what every answer that is no handshake has."""
