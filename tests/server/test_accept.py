@@ -10,7 +10,6 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from tests.endpoint.peer import STREAM_KINDS, Peer, StreamKind, stream_pair
 from tests.protocol.wire import PING, PONG, TEXT
 from trio_wsendpoint.endpoint import (
-    EndpointScope,
     HandshakeTimeout,
     check_ssl_context,
     open_endpoint,
