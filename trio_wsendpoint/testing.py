@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from .endpoint import Endpoint, EndpointKeywords, open_endpoint
-from .protocol import ClientHandshake, HeadersLike, Role, ServerHandshake
+from .protocol import Agreement, ClientHandshake, Extension, HeadersLike, Role, ServerHandshake
 
 __all__ = [
     "CutStream",
@@ -58,26 +58,29 @@ async def open_endpoint_pair(
         subprotocols=subprotocols,
         extensions=client_keywords.get("extensions", ()),
     )
-    theirs = ServerHandshake(
-        subprotocols=ours.subprotocols, extensions=server_keywords.get("extensions", ())
-    )
+    agreements = _shake_hands(ours, server_keywords.get("extensions", ()))
+    streams = trio.testing.memory_stream_pair()
+    async with (
+        open_endpoint(
+            streams[1], Role.SERVER, agreement=agreements[1], **server_keywords
+        ) as server,
+        open_endpoint(
+            streams[0], Role.CLIENT, agreement=agreements[0], **client_keywords
+        ) as client,
+    ):
+        yield client, server
+
+
+def _shake_hands(
+    ours: ClientHandshake, extensions: Iterable[Extension]
+) -> tuple[Agreement, Agreement]:
+    """The agreements of a client and of a server that speaks the same subprotocols."""
+    theirs = ServerHandshake(subprotocols=ours.subprotocols, extensions=extensions)
     theirs.check(ours.request)
     agreed = theirs.agree(
         ours.request, theirs.choose(ours.subprotocols), context=ours.request.context
     )
-    client_stream, server_stream = trio.testing.memory_stream_pair()
-    async with (
-        open_endpoint(
-            server_stream, Role.SERVER, agreement=agreed, **server_keywords
-        ) as server,
-        open_endpoint(
-            client_stream,
-            Role.CLIENT,
-            agreement=ours.complete(agreed.response),
-            **client_keywords,
-        ) as client,
-    ):
-        yield client, server
+    return ours.complete(agreed.response), agreed
 
 
 class WrappedStream(trio.abc.HalfCloseableStream):
