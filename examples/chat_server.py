@@ -58,8 +58,7 @@ async def converse(endpoint: Endpoint, room: Room, too_slow: trio.CancelScope) -
 
 
 async def chat(endpoint: Endpoint) -> None:
-    assert endpoint.request is not None  # it is there wherever we shook hands
-    path = endpoint.request.target
+    path = endpoint.request.path
     with trio.CancelScope() as too_slow:
         await converse(endpoint, rooms[path], too_slow)
     if not rooms[path]:

@@ -84,8 +84,6 @@ async def main() -> None:
         listeners = await nursery.start(start_server, echo, 0)
         port = listeners[0].socket.getsockname()[1]
         async with connect(f"ws://127.0.0.1:{port}", extensions=[Checksum()]) as endpoint:
-            assert endpoint.request is not None
-            assert endpoint.response is not None
             print("offered: ", endpoint.request.header("Sec-WebSocket-Extensions"))
             print("accepted:", endpoint.response.header("Sec-WebSocket-Extensions"))
             await endpoint.send("with a checksum")

@@ -100,7 +100,6 @@ async def handle(story: Story, stream: trio.SocketStream) -> None:
             ping_interval=PACE,
             close_timeout=PACE,
         ) as endpoint:
-            assert endpoint.request is not None
             path = endpoint.request.target
             peer = endpoint.remote_address[1]
             story.tell(
@@ -149,7 +148,6 @@ async def round_trip(story: Story, name: str, endpoint: Endpoint, message: str |
 
 async def run_client(story: Story, name: str, url: str, code: int, reason: str) -> None:
     async with connect(url, subprotocols=[SUBPROTOCOL]) as endpoint:
-        assert endpoint.response is not None
         status = f"{endpoint.response.status_code} {endpoint.response.reason_phrase}"
         story.tell(
             name,
@@ -240,4 +238,7 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(trio.run(main))
+    try:
+        sys.exit(trio.run(main))
+    except* KeyboardInterrupt:
+        pass

@@ -19,4 +19,7 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1] if len(sys.argv) > 1 else "ws://localhost:8000")
+    try:
+        trio.run(main, sys.argv[1] if len(sys.argv) > 1 else "ws://localhost:8000")
+    except* KeyboardInterrupt:
+        pass

@@ -59,4 +59,7 @@ async def main(source: str, target: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1], sys.argv[2])
+    try:
+        trio.run(main, sys.argv[1], sys.argv[2])
+    except* KeyboardInterrupt:
+        pass

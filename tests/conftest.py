@@ -38,6 +38,10 @@ class TLSContexts:
 
 @pytest.fixture(scope="session")
 def tls_contexts() -> TLSContexts:
+    return make_tls_contexts()
+
+
+def make_tls_contexts() -> TLSContexts:
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost", "127.0.0.1").configure_cert(server)

@@ -27,7 +27,7 @@ OTHERS_ALLOWED = {
     "protocol": {"attrs", "zlib_ng"},
     "endpoint": {"attrs", "trio"},
     "client": {"attrs", "trio", "idna", "python_socks", "h2"},
-    "server": {"attrs", "trio", "h2"},
+    "server": {"attrs", "trio", "h2", "werkzeug"},
     ABOVE: {"attrs", "trio"},
 }
 

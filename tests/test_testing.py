@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from trio_wsendpoint.endpoint import ConnectionClosedError, open_endpoint
-from trio_wsendpoint.protocol import Role
+from trio_wsendpoint.protocol import PermessageDeflate, Role
 from trio_wsendpoint.testing import (
     CutStream,
     SplitStream,
@@ -41,6 +43,42 @@ async def test_a_pair_takes_options_for_both_and_for_each(autojump_clock: MockCl
         await server.send("x" * 6)
         with pytest.raises(ConnectionClosedError, match="1009"):
             await client.receive()
+
+
+async def test_a_pair_has_seen_an_opening_handshake(autojump_clock: MockClock) -> None:
+    async with open_endpoint_pair(
+        path="/attic?key=1",
+        headers={"Cookie": "a=b"},
+        subprotocols=["chat.v2", "chat.v1"],
+        extensions=[PermessageDeflate()],
+        server_options={"extensions": []},
+    ) as (client, server):
+        assert server.request is client.request
+        assert server.request.target == "/attic?key=1"
+        assert server.request.header("Cookie") == "a=b"
+        assert client.response.status_code == 101
+        assert client.subprotocol == server.subprotocol == "chat.v2"
+        assert client.response.header("Sec-WebSocket-Extensions") is None
+        assert server.context is server.request.context
+        await client.send("x" * 1000)
+        assert await server.receive() == "x" * 1000
+        assert client.statistics().sent.size > 1000
+
+
+async def test_a_pair_compresses_if_both_want_to(autojump_clock: MockClock) -> None:
+    async with open_endpoint_pair(extensions=[PermessageDeflate()]) as (client, server):
+        await client.send("x" * 1000)
+        assert await server.receive() == "x" * 1000
+        assert client.statistics().sent.size < 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [({"path": "no slash"}, "target"), ({"headers": {"Upgrade": "x"}}, "headers")],
+)
+async def test_a_pair_refuses_bad_arguments(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=f"^{says} must"):
+        await open_endpoint_pair(**arguments).__aenter__()
 
 
 # -- streams ------------------------------------------------------------------------------
@@ -135,6 +173,38 @@ async def test_a_stalled_stream_loses_nothing_when_it_is_cancelled(
     assert scope.cancelled_caught
     stream.resume()
     assert await stream.receive_some() == b"x"
+
+
+async def test_a_stream_can_be_stalled_at_any_time(autojump_clock: MockClock) -> None:
+    ours, theirs = memory_stream_pair()
+    stream = StallStream(ours)
+    await stream.send_all(b"1")
+    assert await theirs.receive_some() == b"1"
+    got: list[bytes] = []
+
+    async def receive() -> None:
+        got.append(bytes(await stream.receive_some()))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        await wait_all_tasks_blocked()
+        stream.stall()
+        await theirs.send_all(b"abc")
+        nursery.start_soon(stream.send_all, b"2")
+        await trio.sleep(1)
+        assert got == []
+        with trio.move_on_after(1) as scope:
+            await theirs.receive_some()
+        assert scope.cancelled_caught
+        nursery.cancel_scope.cancel()
+    with trio.move_on_after(1) as scope:
+        await stream.receive_some()
+    assert scope.cancelled_caught
+    stream.resume()
+    assert await stream.receive_some(2) == b"ab"
+    assert await stream.receive_some() == b"c"
+    await stream.send_all(b"3")
+    assert await theirs.receive_some() == b"3"
 
 
 @pytest.mark.parametrize("after", [0, 2])

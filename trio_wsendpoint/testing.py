@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Unpack
 
@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from .endpoint import Endpoint, EndpointKeywords, open_endpoint
-from .protocol import Role
+from .protocol import Agreement, ClientHandshake, Extension, HeadersLike, Role, ServerHandshake
 
 __all__ = [
     "CutStream",
@@ -25,28 +25,62 @@ __all__ = [
 @asynccontextmanager
 async def open_endpoint_pair(
     *,
+    path: str = "/",
+    headers: HeadersLike = (),
+    subprotocols: Iterable[str] = (),
     client_options: EndpointKeywords | None = None,
     server_options: EndpointKeywords | None = None,
     **options: Unpack[EndpointKeywords],
 ) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
-    """Open two endpoints that are connected in memory, with no opening handshake.
+    """Open two endpoints that are connected in memory, after an opening handshake.
 
     Args:
+        path: What the client asks for, with or without a query.
+        headers: Headers of the client's request.
+        subprotocols: Those that both speak, the most wanted first.
         client_options: Options of the client alone; see `EndpointOptions`.
         server_options: Options of the server alone.
         **options: Options of both.
 
     Returns:
         The client and the server.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it.
+        HandshakeError: the opening handshake failed, over `headers` or an extension.
     """
-    client_stream, server_stream = trio.testing.memory_stream_pair()
     client_keywords: EndpointKeywords = {**options, **(client_options or {})}
     server_keywords: EndpointKeywords = {**options, **(server_options or {})}
+    ours = ClientHandshake(
+        "localhost",
+        path,
+        headers=headers,
+        subprotocols=subprotocols,
+        extensions=client_keywords.get("extensions", ()),
+    )
+    agreements = _shake_hands(ours, server_keywords.get("extensions", ()))
+    streams = trio.testing.memory_stream_pair()
     async with (
-        open_endpoint(server_stream, Role.SERVER, **server_keywords) as server,
-        open_endpoint(client_stream, Role.CLIENT, **client_keywords) as client,
+        open_endpoint(
+            streams[1], Role.SERVER, agreement=agreements[1], **server_keywords
+        ) as server,
+        open_endpoint(
+            streams[0], Role.CLIENT, agreement=agreements[0], **client_keywords
+        ) as client,
     ):
         yield client, server
+
+
+def _shake_hands(
+    ours: ClientHandshake, extensions: Iterable[Extension]
+) -> tuple[Agreement, Agreement]:
+    """The agreements of a client and of a server that speaks the same subprotocols."""
+    theirs = ServerHandshake(subprotocols=ours.subprotocols, extensions=extensions)
+    theirs.check(ours.request)
+    agreed = theirs.agree(
+        ours.request, theirs.choose(ours.subprotocols), context=ours.request.context
+    )
+    return ours.complete(agreed.response), agreed
 
 
 class WrappedStream(trio.abc.HalfCloseableStream):
@@ -143,9 +177,11 @@ class _CountingStream(WrappedStream):
 class StallStream(_CountingStream):
     """A stream that moves no bytes, one way or both, from some byte on, until told to.
 
+    It loses none.
+
     Args:
         stream: The stream that it wraps.
-        after_received: Bytes that it still receives; none are lost.
+        after_received: Bytes that it still receives.
         after_sent: Bytes that it still sends.
     """
 
@@ -158,11 +194,34 @@ class StallStream(_CountingStream):
     ) -> None:
         super().__init__(stream, after_received=after_received, after_sent=after_sent)
         self._resumed = trio.Event()
+        self._stalls = 0
+        self._held: bytes | None = None
+
+    def stall(self) -> None:
+        """Let no more bytes pass from here on, either way."""
+        self.left_to_receive = self.left_to_send = 0
+        self._resumed = trio.Event()
+        self._stalls += 1
 
     def resume(self) -> None:
         """Let all bytes pass from here on."""
         self.left_to_receive = self.left_to_send = math.inf
         self._resumed.set()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive what there is, as soon as it may pass."""
+        if self._held is None:
+            stalls = self._stalls
+            data = await super().receive_some(max_bytes)
+            if self._stalls == stalls:
+                return data
+            # It came to who waited for it already, after the stream was stalled.
+            self._held = bytes(data)
+        await self._fault()
+        held = self._held
+        end = len(held) if max_bytes is None else max_bytes
+        self._held = held[end:] or None
+        return held[:end]
 
     async def _fault(self) -> None:
         await self._resumed.wait()

@@ -5,6 +5,7 @@ import inspect
 import itertools
 import os
 import re
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -46,6 +47,7 @@ from trio_wsendpoint import (
     reconnecting,
     serve,
     serve_listeners,
+    serve_unix,
 )
 from trio_wsendpoint.endpoint.stream_setup import start_tls
 from trio_wsendpoint.endpoint.tls import TLSStream
@@ -813,7 +815,23 @@ async def run_serve_listeners(started: Started) -> None:
     await serve_listeners(stay, listeners, task_status=started)
 
 
-SERVICES = {"serve": run_serve, "serve_listeners": run_serve_listeners}
+async def run_serve_unix(started: Started) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        await serve_unix(stay, f"{directory}/socket", task_status=started)
+
+
+async def open_stream_to(listener: trio.SocketListener) -> trio.SocketStream:
+    address = listener.socket.getsockname()
+    if isinstance(address, str):
+        return await trio.open_unix_socket(address)
+    return await trio.open_tcp_stream(*address)
+
+
+SERVICES = {
+    "serve": run_serve,
+    "serve_listeners": run_serve_listeners,
+    "serve_unix": run_serve_unix,
+}
 
 
 @pytest.mark.parametrize("method", SERVICES)
@@ -826,8 +844,7 @@ async def test_cancelled_at_any_step_a_service_does_what_the_page_says(method: s
 
         async def dial() -> None:
             with contextlib.suppress(OSError, IndexError):  # it may have ended before
-                host, port = started[0].socket.getsockname()[:2]
-                stream = await trio.open_tcp_stream(host, port)
+                stream = await open_stream_to(started[0])
                 nursery.start_soon(dialled, stream)
 
         async def dialled(stream: trio.abc.Stream) -> None:

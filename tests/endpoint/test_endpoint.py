@@ -236,8 +236,12 @@ async def test_an_open_endpoint_has_no_end_yet(autojump_clock: MockClock) -> Non
         assert endpoint.sent_close_frame is None
         assert endpoint.received_close_frame is None
         assert endpoint.subprotocol is None
-        assert endpoint.request is None
-        assert endpoint.response is None
+        assert endpoint.context is None
+        assert endpoint.client_address is None
+        assert endpoint.tls is None
+        for name in "request", "response":
+            with pytest.raises(AttributeError, match="no opening handshake was seen"):
+                getattr(endpoint, name)
         assert endpoint.local_address is None
         assert endpoint.remote_address is None
 

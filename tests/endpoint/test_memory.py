@@ -6,6 +6,7 @@ is there before, and what waits in a socket is the system's.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import socket
@@ -23,6 +24,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.endpoint.peer import Peer, open_scripted
 from tests.protocol.wire import BINARY, CONTINUATION, PING, RSV1, TEXT
+from trio_wsendpoint import ServerOptions, broadcast
 from trio_wsendpoint.client import Backoff
 from trio_wsendpoint.client.options import parse_options
 from trio_wsendpoint.endpoint import (
@@ -532,6 +534,9 @@ def read_rows() -> list[tuple[str, str]]:
 def test_the_page_knows_every_default(default: str, where: str) -> None:
     number, unit = (*default.split(), "")[:2]
     named = re.match(r"`(\w+)`(?: in `([\w/]+)\.py`)?", where)
+    if default == "none":
+        assert getattr(ServerOptions(), where.strip("`")) is None
+        return
     if not number.isdigit() or named is None:
         assert where.startswith(("by `max_message_size`", "RFC"))
         return
@@ -541,5 +546,9 @@ def test_the_page_knows_every_default(default: str, where: str) -> None:
     else:
         connecting = parse_options({}, "connect")
         options = EndpointOptions(), HandshakeOptions(), connecting, Backoff()
-        found = next(getattr(each, name) for each in options if hasattr(each, name))
+        broadcasts = inspect.signature(broadcast).parameters
+        if name in broadcasts:
+            found = broadcasts[name].default
+        else:
+            found = next(getattr(each, name) for each in options if hasattr(each, name))
     assert found == int(number) * UNITS.get(unit, 1)

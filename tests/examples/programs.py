@@ -15,18 +15,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @asynccontextmanager
-async def running_server(*command: str, clean: bool = True) -> AsyncIterator[int]:
+async def running_server(*command: str) -> AsyncIterator[int]:
     """Run Python with these arguments; gives the port that the program says it listens on.
 
-    Args:
-        command: The program and its arguments.
-        clean: Whether it is expected to make a clean end of Ctrl-C.
+    It has to make a clean end of Ctrl-C.
     """
     process = await trio.lowlevel.open_process(
-        [sys.executable, *command],
-        stdout=subprocess.PIPE,
-        stderr=None if clean else subprocess.DEVNULL,
-        cwd=ROOT,
+        [sys.executable, *command], stdout=subprocess.PIPE, cwd=ROOT
     )
     try:
         assert process.stdout is not None
@@ -34,7 +29,7 @@ async def running_server(*command: str, clean: bool = True) -> AsyncIterator[int
         assert b"port" in line
         yield int(line.split()[-1])
         process.send_signal(signal.SIGINT)
-        assert await process.wait() == 0 or not clean
+        assert await process.wait() == 0
     finally:
         process.kill()
         with trio.CancelScope(shield=True):

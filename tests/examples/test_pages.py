@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,8 +55,33 @@ async def test_the_server_and_the_client_of_the_readme_run_as_they_stand(
     for file, block in zip((server, client), blocks, strict=True):
         assert "8000" in block.source
         file.write_text(block.source.replace("8000", port))
-    async with running_server(str(server), clean=False):
+    async with running_server(str(server)):
         assert await run_program(str(client)) == "hello\nclosed with 1000\n"
+
+
+async def test_ctrl_c_ends_the_programs_of_the_readme_without_a_traceback(
+    tmp_path: Path,
+) -> None:
+    server, client = [
+        block.source for block in read_blocks(ROOT / "README.md") if block.info == "python"
+    ]
+    file = tmp_path / "program.py"
+    file.write_text(server.replace("8000", "0"))
+    async with running_server(str(file)):
+        pass  # it is interrupted on leaving, and must end well
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    file.write_text(client.replace("localhost:8000", f"127.0.0.1:{port}"))
+    process = await trio.lowlevel.open_process(
+        [sys.executable, str(file)], stderr=subprocess.PIPE, cwd=ROOT
+    )
+    async with listeners[0], await listeners[0].accept() as stream:
+        await stream.receive_some()  # it waits for the opening handshake
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+    assert process.stderr is not None
+    async with process.stderr:
+        assert await process.stderr.receive_some() == b""
 
 
 @pytest.mark.parametrize("module", [trio_wsendpoint, trio_wsendpoint.testing])

@@ -24,7 +24,8 @@ from trio_wsendpoint.protocol import (
     masking,
     speedups,
 )
-from trio_wsendpoint.protocol.extensions import format_extension, parse_extensions
+from trio_wsendpoint.protocol.extensions import format_extension
+from trio_wsendpoint.protocol.fields import parse_extensions
 
 MAX_MESSAGE_SIZE = 1000
 # A message and its headers, and as much of an encoded one; input that waits is on top.

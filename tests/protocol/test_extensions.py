@@ -28,8 +28,8 @@ from trio_wsendpoint.protocol.extensions import (
     format_extension,
     format_offers,
     negotiate,
-    parse_extensions,
 )
+from trio_wsendpoint.protocol.fields import parse_extensions
 
 MALFORMED = "Sec-WebSocket-Extensions is malformed"
 

@@ -11,7 +11,8 @@ import pytest
 
 from trio_wsendpoint.protocol import handshake as handshake_module
 from trio_wsendpoint.protocol.errors import HandshakeError, HandshakeRejected
-from trio_wsendpoint.protocol.extensions import Codec, Extension, Parameters
+from trio_wsendpoint.protocol.extensions import Codec, Extension
+from trio_wsendpoint.protocol.fields import Parameters
 from trio_wsendpoint.protocol.handshake import (
     Agreement,
     ClientHandshake,
@@ -439,3 +440,81 @@ def test_a_bad_option_of_the_client_is_refused_at_once_and_by_name(
 ) -> None:
     with pytest.raises(error, match=f"^{next(iter(options))} must"):
         client(**options)
+
+
+# -- its steps, and HTTP/2 ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"http_version": "1.0"}, "HTTP/1.0 instead of HTTP/1.1"),
+        ({"headers": {"Content-Length": "5"}}, "a request with a body"),
+        ({"headers": {"Transfer-Encoding": "chunked"}}, "a request with a body"),
+    ],
+)
+def test_a_request_that_can_ask_for_no_websocket_is_refused(
+    changes: dict[str, Any], says: str
+) -> None:
+    request = make_request()
+    headers = (*request.headers, *changes.pop("headers", {}).items())
+    with pytest.raises(HandshakeError, match=f"^{says}$") as caught:
+        ServerHandshake().check(attrs.evolve(request, headers=headers, **changes))
+    assert caught.value.status_code == 400
+
+
+def test_a_request_with_an_empty_body_is_one_without() -> None:
+    request = make_request()
+    ServerHandshake().check(
+        attrs.evolve(request, headers=(*request.headers, ("Content-Length", "0")))
+    )
+
+
+def make_connect(**changes: Any) -> Request:
+    request = Request(
+        "/chat",
+        [
+            ("host", "example.org"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-protocol", "chat.v2, chat.v1"),
+        ],
+        "CONNECT",
+        http_version="2",
+        protocol="websocket",
+    )
+    return attrs.evolve(request, **changes)
+
+
+def test_an_extended_connect_of_http_2_gets_a_200_and_no_upgrade() -> None:
+    handshake = ServerHandshake(subprotocols=["chat.v1"], headers={"X-A": "b"})
+    response, agreement = handshake.respond(make_connect())
+    assert response == Response(200, [("Sec-WebSocket-Protocol", "chat.v1"), ("X-A", "b")])
+    assert agreement is not None
+    assert agreement.subprotocol == "chat.v1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status_code"),
+    [
+        ({"method": "GET", "protocol": None}, 400),
+        ({"method": "GET"}, 400),
+        ({"protocol": "other"}, 400),
+        ({"headers": {"sec-websocket-version": "8"}}, 426),
+        ({"headers": ()}, 400),
+    ],
+)
+def test_a_request_of_http_2_that_is_none_for_a_websocket_is_refused(
+    changes: dict[str, Any], status_code: int
+) -> None:
+    with pytest.raises(HandshakeError) as caught:
+        ServerHandshake().check(make_connect(**changes))
+    assert caught.value.status_code == status_code
+
+
+def test_an_agreement_has_what_its_response_was_to_have_besides() -> None:
+    handshake = ServerHandshake(headers={"X-A": "b"})
+    agreement = handshake.agree(make_request(), "chat", [("Set-Cookie", "c=d")], "context")
+    assert agreement.response.header_values("X-A") == ["b"]
+    assert agreement.response.header_values("Set-Cookie") == ["c=d"]
+    assert agreement.response.header("Sec-WebSocket-Protocol") == "chat"
+    assert (agreement.subprotocol, agreement.context) == ("chat", "context")

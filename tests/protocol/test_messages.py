@@ -25,6 +25,7 @@ from trio_wsendpoint.protocol import (
     TextFrame,
     create_message,
     memory_of,
+    to_sendable,
 )
 from trio_wsendpoint.protocol.messages import MessageBuilder, Utf8Decoder
 
@@ -45,7 +46,11 @@ class TickFrame(ControlFrame):
     [
         ("text", "é", Message("é", TextFrame)),
         (TextFrame, "é", Message("é", TextFrame)),
+        ("text", "é".encode(), Message("é", TextFrame)),
+        (TextFrame, bytearray("é".encode()), Message("é", TextFrame)),
         ("binary", b"\xff", Message(b"\xff", BinaryFrame)),
+        ("binary", "é", Message("é".encode(), BinaryFrame)),
+        (CellFrame, "é", Message("é".encode(), CellFrame)),
         (BinaryFrame, bytearray(b"\xff"), Message(b"\xff", BinaryFrame)),
         ("binary", memoryview(b"\xff"), Message(b"\xff", BinaryFrame)),
         (CellFrame, b"\xff", Message(b"\xff", CellFrame)),
@@ -82,11 +87,8 @@ def test_a_frame_that_carries_no_message_is_refused(kind: type[Frame]) -> None:
 @pytest.mark.parametrize(
     ("kind", "payload", "words"),
     [
-        ("text", b"x", "payload of text must be a str, not bytes"),
-        ("text", None, "payload of text must be a str, not NoneType"),
-        ("binary", "x", "payload must be bytes-like, not str"),
+        ("text", None, "payload must be bytes-like, not NoneType"),
         ("binary", 7, "payload must be bytes-like, not int"),
-        (CellFrame, "x", "payload must be bytes-like, not str"),
     ],
 )
 def test_a_payload_that_does_not_fit_is_refused(kind: Any, payload: Any, words: str) -> None:
@@ -94,9 +96,27 @@ def test_a_payload_that_does_not_fit_is_refused(kind: Any, payload: Any, words: 
         create_message(kind, payload)
 
 
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        (Message("é".encode(), TextFrame), create_message("text", "é")),
+        (Message("é", BinaryFrame), create_message("binary", "é".encode())),
+    ],
+)
+def test_a_message_made_by_hand_is_sent_as_its_kind_has_it(
+    message: Message, sent: Message
+) -> None:
+    assert to_sendable(message) == sent
+
+
 def test_text_with_a_lone_surrogate_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^payload must be encodable as UTF-8: surrogates"):
         create_message("text", "\udfff")
+
+
+def test_text_in_bytes_that_are_no_utf_8_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^payload must be UTF-8: invalid start .* byte 2$"):
+        create_message("text", b"ab\xff")
 
 
 def test_a_control_message_of_more_than_125_bytes_is_refused() -> None:

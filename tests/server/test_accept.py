@@ -10,7 +10,6 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from tests.endpoint.peer import STREAM_KINDS, Peer, StreamKind, stream_pair
 from tests.protocol.wire import PING, PONG, TEXT
 from trio_wsendpoint.endpoint import (
-    EndpointScope,
     HandshakeTimeout,
     check_ssl_context,
     open_endpoint,
@@ -19,9 +18,9 @@ from trio_wsendpoint.protocol import (
     HandshakeError,
     Role,
 )
-from trio_wsendpoint.server import accept
+from trio_wsendpoint.server import Settings, accept
 from trio_wsendpoint.server.accept import LINGER, Acceptor
-from trio_wsendpoint.testing import CutStream, SplitStream, WrappedStream
+from trio_wsendpoint.testing import CutStream, SplitStream, StallStream, WrappedStream
 
 on_both_streams = pytest.mark.parametrize("kind", STREAM_KINDS)
 
@@ -307,6 +306,18 @@ async def test_a_client_that_drips_is_left_after_the_timeout(
         assert trio.current_time() - began == 5.5
 
 
+async def test_a_client_that_does_not_take_its_101_is_left_after_the_timeout(
+    autojump_clock: MockClock,
+) -> None:
+    ours, theirs = memory_stream_pair()
+    await theirs.send_all(REQUEST)
+    with pytest.raises(HandshakeTimeout):
+        async with accept(StallStream(ours, after_sent=10), handshake_timeout=3):
+            raise AssertionError("it was accepted")
+    assert trio.current_time() == 3
+    await theirs.aclose()
+
+
 @on_both_streams
 @pytest.mark.parametrize("size", [0, 20])
 async def test_a_handshake_that_is_cancelled_closes_the_stream(
@@ -434,8 +445,8 @@ async def test_what_comes_behind_the_request_is_not_left_inside_tls(
     received: list[object] = []
 
     async def serve() -> None:
-        acceptor = Acceptor.create({}, server_context)
-        async with EndpointScope(*await acceptor.establish(ours)) as endpoint:
+        acceptor = Acceptor(Settings.parse("accept", {}), server_context)
+        async with (await acceptor.establish(ours)).open() as endpoint:
             received.append(await endpoint.receive())
 
     async with trio.open_nursery() as nursery:
@@ -457,8 +468,10 @@ async def test_a_tls_handshake_that_fails_closes_the_stream(
     ours, theirs = stream_pair("socket")
     await theirs.send_all(REQUEST)
 
+    acceptor = Acceptor(Settings.parse("accept", {}), server_context)
+
     async def run() -> None:
-        async with EndpointScope(*await Acceptor.create({}, server_context).establish(ours)):
+        async with (await acceptor.establish(ours)).open():
             raise AssertionError("it was accepted")
 
     with pytest.raises(HandshakeError, match="the TLS handshake failed"):

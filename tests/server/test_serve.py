@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,17 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from tests.conftest import TLSContexts
 from tests.endpoint.peer import Peer
 from tests.protocol.wire import TEXT
+from tests.server.world import (
+    HEAD,
+    LOGGER,
+    TLS_HELLO,
+    MemoryListener,
+    assert_alive,
+    echo,
+    records_of,
+    serving,
+    shake_hands,
+)
 from trio_wsendpoint import (
     CloseFrame,
     ConnectionClosedOK,
@@ -24,79 +34,6 @@ from trio_wsendpoint import (
     serve,
     serve_listeners,
 )
-
-LOGGER = "trio_wsendpoint.server"
-HEAD = (
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
-TLS_HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(64)
-
-
-async def echo(endpoint: Endpoint) -> None:
-    async for message in endpoint:
-        await endpoint.send(message)
-
-
-class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
-    """Accepts what the test dials, in memory."""
-
-    def __init__(self) -> None:
-        self._send, self._receive = trio.open_memory_channel[trio.abc.Stream](1000)
-        self.is_closed = False
-
-    def dial(self) -> trio.abc.Stream:
-        ours, theirs = memory_stream_pair()
-        self._send.send_nowait(theirs)
-        return ours
-
-    async def accept(self) -> trio.abc.Stream:
-        return await self._receive.receive()
-
-    async def aclose(self) -> None:
-        self.is_closed = True
-        await trio.lowlevel.checkpoint()
-
-
-@asynccontextmanager
-async def serving(
-    handler: Callable[[Endpoint], Awaitable[object]], **options: Any
-) -> AsyncIterator[MemoryListener]:
-    """A server in memory, cancelled in the end."""
-    listener = MemoryListener()
-    async with trio.open_nursery() as nursery:
-        run = partial(serve_listeners, handler, [listener], **options)
-        assert await nursery.start(run) == [listener]
-        yield listener
-        nursery.cancel_scope.cancel()
-    assert listener.is_closed
-
-
-async def shake_hands(stream: trio.abc.Stream) -> Peer:
-    await stream.send_all(HEAD)
-    answer = b""
-    while not answer.endswith(b"\r\n\r\n"):
-        answer += bytes(await stream.receive_some())
-    assert answer.startswith(b"HTTP/1.1 101 ")
-    return Peer(stream, Role.CLIENT)
-
-
-async def assert_alive(listener: MemoryListener) -> None:
-    """The server still takes connections, and its handler echoes."""
-    async with connect("ws://localhost/", stream=listener.dial()) as client:
-        await client.send("still there?")
-        assert await client.receive() == "still there?"
-
-
-def records_of(caplog: pytest.LogCaptureFixture, name: str = LOGGER) -> list[Any]:
-    return [record for record in caplog.records if record.name == name]
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.DEBUG, logger="trio_wsendpoint")
-    return caplog
-
 
 # -- over TCP -----------------------------------------------------------------------------
 
@@ -231,9 +168,8 @@ async def test_a_handler_that_returns_closes_the_connection(autojump_clock: Mock
         assert caught.value.code == 1000
 
 
-@pytest.mark.parametrize("cause", ["raises", "is no async function"])
 async def test_a_handler_that_fails_is_logged_once_and_harms_nobody_else(
-    cause: str, log: pytest.LogCaptureFixture, autojump_clock: MockClock
+    log: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:
     ids: list[int] = []
 
@@ -244,11 +180,7 @@ async def test_a_handler_that_fails_is_logged_once_and_harms_nobody_else(
         await endpoint.send("all well")
         await echo(endpoint)
 
-    def handler(endpoint: Endpoint) -> Awaitable[None]:
-        ids.append(endpoint.connection_id)
-        return fail(endpoint) if cause == "raises" or len(ids) == 1 else None  # type: ignore[return-value]
-
-    async with serving(handler) as listener:
+    async with serving(fail) as listener:
         async with connect("ws://localhost/", stream=listener.dial()) as other:
             failing = await shake_hands(listener.dial())
             await failing.send(TEXT, b"fail")
@@ -262,10 +194,56 @@ async def test_a_handler_that_fails_is_logged_once_and_harms_nobody_else(
     assert record.name == LOGGER
     assert record.levelno == logging.ERROR
     assert record.exc_info is not None
-    expected = ZeroDivisionError if cause == "raises" else TypeError
-    assert isinstance(record.exc_info[1], expected)
+    assert isinstance(record.exc_info[1], ZeroDivisionError)
     assert record.connection_id == ids[-1]  # type: ignore[attr-defined]
     assert record.peer is None  # type: ignore[attr-defined]
+
+
+async def test_a_failure_is_logged_at_once_and_says_whose_it_was(
+    log: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    async def fail(_: Endpoint) -> None:
+        raise ZeroDivisionError
+
+    async with serving(fail, close_timeout=10) as listener:
+        stream = listener.dial()
+        await stream.send_all(HEAD.replace(b"GET /", b"GET /room/%207?token=secret"))
+        peer = Peer(stream, Role.CLIENT)
+        assert b"101" in bytes(await stream.receive_some())
+        await wait_all_tasks_blocked()
+        # The closing handshake has hardly begun.
+        (record,) = records_of(log)
+        assert (await peer.receive_close()).code == 1011
+        assert record.levelno == logging.ERROR
+        assert record.getMessage() == (
+            f"the handler of connection {record.connection_id} of an unknown address,"
+            " /room/%207, failed"
+        )
+        await peer.part()
+        await wait_all_tasks_blocked()
+        assert records_of(log) == [record]
+
+
+async def test_a_group_with_a_failure_is_logged_at_once_and_only_once(
+    log: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async def handler(endpoint: Endpoint) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail)
+            nursery.start_soon(endpoint.receive)
+
+    async with serving(handler) as listener:
+        peer = await shake_hands(listener.dial())
+        await wait_all_tasks_blocked()
+        (record,) = records_of(log)
+        assert isinstance(record.exc_info[1], ExceptionGroup)
+        await peer.receive_close()
+        await peer.part()
+        await wait_all_tasks_blocked()
+        assert records_of(log) == [record]
 
 
 async def test_the_record_tells_the_address_of_the_peer(log: pytest.LogCaptureFixture) -> None:
@@ -283,6 +261,7 @@ async def test_the_record_tells_the_address_of_the_peer(log: pytest.LogCaptureFi
         nursery.cancel_scope.cancel()
     (record,) = records_of(log)
     assert record.peer == address
+    assert " of 127.0.0.1, /, failed" in record.getMessage()
 
 
 async def fail_to_send(endpoint: Endpoint) -> None:
@@ -311,6 +290,7 @@ async def test_a_handler_that_does_not_catch_the_end_is_one_line(
         await wait_all_tasks_blocked()
         (record,) = records_of(log)
     assert record.levelno == logging.INFO
+    assert ", /, ended before its handler: " in record.getMessage()
     assert record.exc_info is None
     assert record.connection_id
 
@@ -345,6 +325,23 @@ async def test_a_handshake_that_a_handler_itself_has_failed_at_is_a_fault_of_it(
         (record,) = records_of(log)
     assert record.levelno == logging.ERROR
     assert isinstance(record.exc_info[1], HandshakeRejected)
+
+
+async def test_what_fails_beside_the_handler_is_logged_too(
+    log: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    async with serving(echo, on_data_frame=fail) as listener:
+        peer = await shake_hands(listener.dial())
+        await peer.send(TEXT, b"x")
+        assert (await peer.receive_close()).code == 1011
+        await peer.part()
+        await wait_all_tasks_blocked()
+        (record,) = records_of(log)
+    assert record.levelno == logging.ERROR
+    assert isinstance(record.exc_info[1], ZeroDivisionError)
 
 
 async def test_a_handler_that_fails_when_cancelled_does_not_fail_the_server(
@@ -425,7 +422,7 @@ async def test_what_is_no_client_is_one_line_at_debug(
         (record,) = records_of(log)
         assert record.levelno == logging.DEBUG
         assert record.exc_info is None
-        assert record.getMessage().startswith("an opening handshake failed: ")
+        assert record.getMessage().startswith("no connection was opened: ")
         assert len(record.getMessage().splitlines()) == 1
         await assert_alive(listener)
     assert [entry for entry in log.records if entry.levelno > logging.DEBUG] == []

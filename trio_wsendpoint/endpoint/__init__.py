@@ -15,7 +15,10 @@ from .options import (
     EndpointOptions,
     HandshakeKeywords,
     HandshakeOptions,
+    check_keywords,
+    check_limit,
     parse_keywords,
+    split_keywords,
 )
 from .sharing import call_when_ended, forget_when_ended, give_up_slow, share
 from .stream_setup import (
@@ -24,6 +27,7 @@ from .stream_setup import (
     send_at_once,
     socket_addresses,
     start_tls,
+    tls_info,
     transport_for,
 )
 from .streams import ReceiveStream, SendStream
@@ -49,6 +53,8 @@ __all__ = [
     "Statistics",
     "Traffic",
     "call_when_ended",
+    "check_keywords",
+    "check_limit",
     "check_ssl_context",
     "forget_when_ended",
     "give_up_slow",
@@ -58,6 +64,8 @@ __all__ = [
     "send_at_once",
     "share",
     "socket_addresses",
+    "split_keywords",
     "start_tls",
+    "tls_info",
     "transport_for",
 ]

@@ -357,6 +357,11 @@ class EndpointCore:
     # -- how it stands --------------------------------------------------------------------
 
     @property
+    def stream(self) -> trio.abc.Stream:
+        """What the endpoint lives on."""
+        return self._transport.stream
+
+    @property
     def is_open(self) -> bool:
         """Whether more can be sent: not once either side has closed or failed."""
         return self.connection.is_open

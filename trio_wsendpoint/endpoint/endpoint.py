@@ -27,12 +27,14 @@ from ..protocol import (
     Response,
     Role,
     TextFrame,
+    TLSInfo,
     check_close_arguments,
     frame_type_of,
     to_sendable,
 )
 from .core import EndpointCore
 from .outbox import Sendable
+from .stream_setup import show_address, tls_info
 from .streams import ReceiveStream, SendStream
 from .transport import STREAM_ERRORS
 from .waiting import FairLock
@@ -386,14 +388,50 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         return self._agreement.subprotocol if self._agreement else None
 
     @property
-    def request(self) -> Request | None:
-        """The opening handshake's request; None if it was not ours to see."""
-        return self._agreement.request if self._agreement else None
+    def request(self) -> Request:
+        """The opening handshake's request; `AttributeError` if it was not ours to see."""
+        return self._seen_handshake().request
 
     @property
-    def response(self) -> Response | None:
-        """The opening handshake's response; None if it was not ours to see."""
-        return self._agreement.response if self._agreement else None
+    def response(self) -> Response:
+        """The opening handshake's response; `AttributeError` if it was not ours to see."""
+        return self._seen_handshake().response
+
+    @property
+    def context(self) -> Any:
+        """On a server, what the application has noted of the client at its request.
+
+        That of the `Accept` which `on_request` returned, or else `request.context`; None if
+        the opening handshake was not ours to see.
+        """
+        return self._agreement.context if self._agreement else None
+
+    @property
+    def client_address(self) -> str | None:
+        """On a server, the client's IP address, which a trusted proxy may have told."""
+        return self._agreement.request.client_address if self._agreement else None
+
+    @property
+    def tls(self) -> TLSInfo | None:
+        """What TLS agreed on; None without TLS."""
+        return tls_info(self._core.stream)
+
+    def _seen_handshake(self) -> Agreement:
+        if self._agreement is None:
+            raise AttributeError(
+                "no opening handshake was seen: open_endpoint was given no agreement"
+            )
+        return self._agreement
+
+    def __repr__(self) -> str:
+        parts = [self.role.value]
+        if self._agreement:
+            parts.append(self._agreement.request.raw_path)
+        if self.remote_address:
+            parts.append(f"to {show_address(self.remote_address)}")
+        closed = self.close_code
+        parts.append("open" if closed is None else f"closed with {closed}")
+        return f"<Endpoint {self.connection_id}: {', '.join(parts)}>"
 
     @property
     def local_address(self) -> Any:

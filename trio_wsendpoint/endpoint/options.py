@@ -65,7 +65,8 @@ def _check_count(_: object, attribute: attrs.Attribute[Any], value: Any) -> None
         raise ValueError(f"{attribute.name} must be at least 1, not {value}")
 
 
-def _check_limit(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+def check_limit(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """An attrs validator: a positive number of something, or None."""
     if value is not None:
         _check_count(_, attribute, value)
 
@@ -120,7 +121,7 @@ class EndpointOptions:
     ping_interval: float = attrs.field(default=20.0, validator=_check_interval)
     close_timeout: float = attrs.field(default=10.0, validator=check_seconds)
     cancel_timeout: float = attrs.field(default=1.0, validator=check_seconds)
-    max_message_size: int | None = attrs.field(default=2**20, validator=_check_limit)
+    max_message_size: int | None = attrs.field(default=2**20, validator=check_limit)
     extensions: tuple[Extension, ...] = attrs.field(default=(), converter=check_extensions)
     parser: FrameParser = attrs.field(
         factory=FrameParser, validator=attrs.validators.instance_of(FrameParser)

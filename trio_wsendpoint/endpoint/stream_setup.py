@@ -9,7 +9,7 @@ from typing import Any, Final, TypeGuard
 
 import trio
 
-from ..protocol import BytesLike, HandshakeError, Role
+from ..protocol import BytesLike, HandshakeError, Role, TLSInfo
 from .tls import TLSStream, TLSTransport
 from .transport import SocketTransport, StreamTransport
 
@@ -117,3 +117,26 @@ def socket_addresses(stream: trio.abc.Stream) -> tuple[Any, Any]:
         return stream.socket.getsockname(), stream.socket.getpeername()
     except OSError:
         return None, None
+
+
+def tls_info(stream: trio.abc.Stream) -> TLSInfo | None:
+    """What TLS agreed on, once its handshake is done; None for a stream without TLS."""
+    if isinstance(stream, TLSStream):
+        tls: Any = stream.ssl_object
+    elif isinstance(stream, trio.SSLStream):
+        tls = stream
+    else:
+        return None
+    try:
+        cipher = tls.cipher()
+    except trio.NeedHandshakeError:
+        return None
+    return TLSInfo(tls.version(), cipher[0], tls.selected_alpn_protocol(), tls.getpeercert())
+
+
+def show_address(address: Any) -> str:
+    """A socket's address as people write it."""
+    if isinstance(address, tuple):
+        host = f"[{address[0]}]" if ":" in str(address[0]) else address[0]
+        return f"{host}:{address[1]}"
+    return "a Unix socket" if isinstance(address, str | bytes) else str(address)

@@ -73,6 +73,11 @@ class TLSStream(trio.abc.HalfCloseableStream):
     # -- without blocking -----------------------------------------------------------------
 
     @property
+    def ssl_object(self) -> ssl.SSLObject:
+        """What does the TLS: it knows the peer's certificate, the cipher and such."""
+        return self._tls
+
+    @property
     def unsent(self) -> int:
         """Bytes of ciphertext that the socket has not taken yet."""
         return len(self._unsent) + self._outgoing.pending

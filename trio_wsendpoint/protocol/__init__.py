@@ -14,7 +14,8 @@ from .errors import (
     ProtocolError,
     WebSocketError,
 )
-from .extensions import Codec, Extension, Parameters, check_extensions
+from .extensions import Codec, Extension, check_extensions
+from .fields import Parameters
 from .frames import (
     BinaryFrame,
     CloseFrame,
@@ -29,8 +30,21 @@ from .frames import (
     TextFrame,
     encode_frame,
 )
-from .handshake import Agreement, ClientHandshake, ServerHandshake, refusal
-from .http import Headers, HeadersLike, Request, Response
+from .handshake import (
+    Agreement,
+    ClientHandshake,
+    ServerHandshake,
+    refusal,
+)
+from .http import (
+    Headers,
+    HeadersLike,
+    Request,
+    Response,
+    TLSInfo,
+    to_extra_headers,
+    to_headers,
+)
 from .http11 import RequestReader, ResponseReader, encode_request, encode_response
 from .masking import BYTES_LIKE, BytesLike
 from .messages import (
@@ -98,6 +112,7 @@ __all__ = [
     "SharedFrame",
     "SharedMessage",
     "State",
+    "TLSInfo",
     "TextFrame",
     "WebSocketError",
     "check_close_arguments",
@@ -111,5 +126,7 @@ __all__ = [
     "frame_type_of",
     "memory_of",
     "refusal",
+    "to_extra_headers",
+    "to_headers",
     "to_sendable",
 ]

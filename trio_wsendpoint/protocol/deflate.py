@@ -15,7 +15,8 @@ import attrs
 
 from .close import CloseCode
 from .errors import HandshakeError, ProtocolError
-from .extensions import Codec, Extension, Parameters
+from .extensions import Codec, Extension
+from .fields import Parameters
 from .frames import FIN, ContinuationFrame, Frame, Opcode
 
 

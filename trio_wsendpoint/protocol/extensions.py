@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 import attrs
 
 from .close import CloseCode
 from .errors import HandshakeError, ProtocolError
+from .fields import TOKEN, Parameters, parse_extensions
 from .frames import Frame
-from .http import TOKEN
-
-Parameters: TypeAlias = Sequence[tuple[str, str | None]]
-"""An extension's parameters as they stand in the header; None for one without a value."""
 
 
 class Codec:
@@ -125,62 +121,6 @@ class Extension(ABC):
         Raises:
             HandshakeError: the answer does not fit what was offered.
         """
-
-
-# A name with its value, up to the mark that follows it; both may be missing. Nothing in it
-# ever gives back what it took, so the time is linear whatever comes.
-_STEP = re.compile(
-    rf"""[ \t]*+(?:((?>{TOKEN.pattern}))[ \t]*+)?+"""
-    rf"""(?:=[ \t]*+(?:((?>{TOKEN.pattern}))|"((?:[^"\\]|\\.)*+)")[ \t]*+)?+"""
-    r"""([,;]|\Z)"""
-)
-_ESCAPE = re.compile(r"\\(.)")
-
-
-def parse_extensions(header: str) -> list[tuple[str, Parameters]]:
-    """Parse a `Sec-WebSocket-Extensions` header (RFC 6455 section 9.1).
-
-    Args:
-        header: Its value; where the header came more than once, all values joined by commas.
-
-    Returns:
-        The extensions in order, each with its parameters.
-
-    Raises:
-        HandshakeError: the header breaks the grammar.
-    """
-    extensions: list[tuple[str, Parameters]] = []
-    parameters: list[tuple[str, str | None]] = []
-    position = 0
-    mark = ","
-    while mark:
-        match = _STEP.match(header, position)
-        if match is None:
-            raise _malformed(position)
-        name, value, quoted, next_mark = match.groups()
-        if quoted is not None:
-            # "the value after quoted-string unescaping MUST conform to the 'token' ABNF"
-            value = _ESCAPE.sub(r"\1", quoted)
-            if not TOKEN.fullmatch(value):
-                raise _malformed(position)
-        if mark == ";" and name:
-            parameters.append((name, value))
-        elif mark == "," and name and value is None:
-            parameters = []
-            extensions.append((name, parameters))
-        # "A recipient MUST parse and ignore a reasonable number of empty list elements"
-        # (RFC 9110 section 5.6.1.2)
-        elif mark == ";" or value is not None or next_mark == ";":
-            raise _malformed(position)
-        mark = next_mark
-        position = match.end()
-    if not extensions:
-        raise _malformed(position)  # "extension-list = 1#extension"
-    return extensions
-
-
-def _malformed(position: int) -> HandshakeError:
-    return HandshakeError(f"Sec-WebSocket-Extensions is malformed from character {position} on")
 
 
 def format_extension(name: str, parameters: Parameters) -> str:

@@ -11,19 +11,20 @@ import http
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 
 from .errors import HandshakeError, HandshakeRejected
 from .extensions import Codec, Extension, confirm, format_offers, negotiate
+from .fields import TOKEN, parse_list
 from .http import (
-    TOKEN,
     CheckedHeaders,
     Headers,
     HeadersLike,
     Request,
     Response,
+    to_extra_headers,
     to_headers,
 )
 
@@ -47,16 +48,13 @@ _ABSOLUTE_TARGET = re.compile(r"https?://[\x21-\x7e]+", re.IGNORECASE)
 _HOST = re.compile(r"(\[[-0-9A-Za-z:._~%!$&'()*+;=]+\]|[-0-9A-Za-z._~%!$&'()*+;=]+)(:[0-9]*)?")
 # 16 bytes in base64, whatever the spare bits of the last character are.
 _KEY = re.compile(r"[0-9A-Za-z+/]{22}==")
-_OWNED = re.compile(
-    r"upgrade|connection|content-length|transfer-encoding|sec-websocket-.*", re.IGNORECASE
-)
-
 # Those of every 101, made once.
 _UPGRADE_HEADERS: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 
 _REFUSAL_HEADERS: Final[dict[int, Headers]] = {
     405: (("Allow", "GET"),),
     426: (("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)),
+    503: (("Retry-After", "10"),),
 }
 
 T = TypeVar("T")
@@ -74,12 +72,14 @@ class Agreement:
         codecs: The extensions at work, in the order of the server's answer.
         request: What the client asked.
         response: What the server answered.
+        context: What the server's application has noted of the client.
     """
 
     subprotocol: str | None
     codecs: tuple[Codec, ...]
     request: Request
     response: Response
+    context: Any = None
 
 
 def _to_tuple(name: str, values: Iterable[T], kind: type[T]) -> tuple[T, ...]:
@@ -108,14 +108,6 @@ def _to_extensions(values: Iterable[Extension]) -> tuple[Extension, ...]:
     return _to_tuple("extensions", values, Extension)  # type: ignore[type-abstract]
 
 
-def _to_extra_headers(headers: HeadersLike) -> Headers:
-    result = to_headers(headers)
-    for name, _ in result:
-        if _OWNED.fullmatch(name):
-            raise ValueError(f"headers must not have {name}: the handshake sets it itself")
-    return result
-
-
 def _fields(message: Request | Response) -> _Fields:
     # So many are looked for that to look for each would cost far more.
     fields: dict[str, list[str]] = {}
@@ -128,15 +120,9 @@ def _values(fields: _Fields, name: str) -> Sequence[str]:
     return fields.get(name.lower(), ())
 
 
-def _elements(values: Sequence[str]) -> list[str]:
-    """The elements of a comma-separated header; empty ones are ignored (RFC 9110 5.6.1)."""
-    elements = ",".join(values).split(",")
-    return [element for each in elements if (element := each.strip(" \t"))]
-
-
 def _options(fields: _Fields, name: str) -> list[str]:
     """The elements of a header that is matched without regard to case."""
-    return [element.lower() for element in _elements(_values(fields, name))]
+    return [element.lower() for element in parse_list(_values(fields, name))]
 
 
 def _only(fields: _Fields, name: str) -> str:
@@ -171,7 +157,7 @@ def _to_target(target: str) -> str:
 
 
 def _to_request_headers(headers: HeadersLike) -> Headers:
-    result = _to_extra_headers(headers)
+    result = to_extra_headers(headers)
     hosts = [value for name, value in result if name.lower() == "host"]
     if len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
         raise ValueError("headers must have no more than one Host, and that a valid one")
@@ -258,14 +244,34 @@ class ClientHandshake:
         return Agreement(subprotocol, codecs, self.request, response)
 
 
-def _check_request(request: Request, fields: _Fields) -> str:
-    """Hold a request against section 4.2.1; its `Sec-WebSocket-Key` comes back."""
+def _check_request(request: Request, fields: _Fields) -> None:
+    """Hold a request against section 4.2.1, or in HTTP/2 against RFC 8441 section 5."""
+    if request.http_version.startswith("1"):
+        _check_upgrade(request, fields)
+    elif request.method != "CONNECT" or not request.is_websocket:
+        raise HandshakeError(
+            "this is a WebSocket endpoint: it takes a CONNECT with :protocol websocket"
+        )
+    # "If this version does not match a version understood by the server, the server MUST
+    # abort the WebSocket handshake ... and instead send an appropriate HTTP error code (such
+    # as 426 Upgrade Required) and a |Sec-WebSocket-Version| header field" (section 4.2.2)
+    if _only(fields, "Sec-WebSocket-Version") != VERSION:
+        raise HandshakeError(f"Sec-WebSocket-Version is not {VERSION}", 426)
+
+
+def _check_upgrade(request: Request, fields: _Fields) -> None:
     if request.method != "GET":
         raise HandshakeError("the method must be GET", 405)
+    # "An HTTP/1.1 or higher GET request" (section 4.2.1)
+    if request.http_version < "1.1":
+        raise HandshakeError(f"HTTP/{request.http_version} instead of HTTP/1.1")
     if not (_TARGET.fullmatch(request.target) or _ABSOLUTE_TARGET.fullmatch(request.target)):
         raise HandshakeError("the request target is neither a path nor an http(s) URI")
     if not _HOST.fullmatch(_only(fields, "Host")):
         raise HandshakeError("Host is not valid")
+    # What is in it would be taken for the first frame.
+    if _has_body(fields):
+        raise HandshakeError("a request with a body")
     # A plain request is no error: "the server refuses to perform the request using the
     # current protocol but might be willing to do so after the client upgrades"
     # (RFC 9110 section 15.5.22).
@@ -273,25 +279,27 @@ def _check_request(request: Request, fields: _Fields) -> str:
         raise HandshakeError("this is a WebSocket endpoint: Upgrade lacks websocket", 426)
     if "upgrade" not in _options(fields, "Connection"):
         raise HandshakeError("Connection lacks Upgrade")
-    # "If this version does not match a version understood by the server, the server MUST
-    # abort the WebSocket handshake ... and instead send an appropriate HTTP error code (such
-    # as 426 Upgrade Required) and a |Sec-WebSocket-Version| header field" (section 4.2.2)
-    if _only(fields, "Sec-WebSocket-Version") != VERSION:
-        raise HandshakeError(f"Sec-WebSocket-Version is not {VERSION}", 426)
+
+
+def _has_body(fields: _Fields) -> bool:
+    lengths = _values(fields, "Content-Length")
+    return bool(_values(fields, "Transfer-Encoding")) or any(
+        length.strip("0") for length in lengths
+    )
+
+
+def _to_key(fields: _Fields) -> str:
     key = _only(fields, "Sec-WebSocket-Key")
     if not _KEY.fullmatch(key):
         raise HandshakeError("Sec-WebSocket-Key is not 16 bytes in base64")
     return key
 
 
-def _wanted_subprotocols(fields: _Fields) -> list[str]:
+def _check_offered(fields: _Fields) -> None:
     values = _values(fields, "Sec-WebSocket-Protocol")
-    if not values:
-        return []
-    wanted = _elements(values)
-    if not (wanted and all(map(TOKEN.fullmatch, wanted))):
+    offered = parse_list(values)
+    if values and not (offered and all(map(TOKEN.fullmatch, offered))):
         raise HandshakeError("Sec-WebSocket-Protocol is not a list of tokens")
-    return wanted
 
 
 def refusal(error: HandshakeError) -> Response:
@@ -319,7 +327,7 @@ class ServerHandshake:
     """
 
     subprotocols: tuple[str, ...] = attrs.field(default=(), converter=_to_subprotocols)
-    headers: Headers = attrs.field(default=(), converter=_to_extra_headers)
+    headers: Headers = attrs.field(default=(), converter=to_extra_headers)
     extensions: tuple[Extension, ...] = attrs.field(default=(), converter=_to_extensions)
 
     def respond(self, request: Request) -> tuple[Response, Agreement | None]:
@@ -329,7 +337,8 @@ class ServerHandshake:
             The response to send, and what it agrees on: None where it refuses.
         """
         try:
-            agreement = self._agree(request)
+            self.check(request)
+            agreement = self.agree(request, self.choose(request.subprotocols))
         except HandshakeError as error:
             response = refusal(error)
             # "the server MUST NOT send content in the response" to HEAD (RFC 9110 9.3.2)
@@ -338,17 +347,52 @@ class ServerHandshake:
             ) if request.method == "HEAD" else response, None
         return agreement.response, agreement
 
-    def _agree(self, request: Request) -> Agreement:
+    def check(self, request: Request) -> None:
+        """Hold a request against RFC 6455 section 4.2.1, or RFC 8441 section 5 for HTTP/2.
+
+        Raises:
+            HandshakeError: it asks for no WebSocket, or for one in the wrong way.
+        """
         fields = _fields(request)
-        key = _check_request(request, fields)
-        wanted = _wanted_subprotocols(fields)
-        subprotocol = next((each for each in wanted if each in self.subprotocols), None)
+        _check_request(request, fields)
+        if request.http_version.startswith("1"):
+            _to_key(fields)
+        _check_offered(fields)
+
+    def choose(self, offered: Sequence[str]) -> str | None:
+        """Of the subprotocols that we speak, the one that the client wants most, or None."""
+        return next((each for each in offered if each in self.subprotocols), None)
+
+    def agree(
+        self,
+        request: Request,
+        subprotocol: str | None = None,
+        headers: HeadersLike = (),
+        context: Any = None,
+    ) -> Agreement:
+        """Accept a request that `check` has found good.
+
+        Args:
+            request: What the client asked.
+            subprotocol: The one to speak, which the client must have offered, or None.
+            headers: Further headers for this one response.
+            context: What the application wants to find in the agreement.
+
+        Raises:
+            HandshakeError: the client's extensions are malformed.
+        """
+        fields = _fields(request)
         answer, codecs = negotiate(_values(fields, "Sec-WebSocket-Extensions"), self.extensions)
-        headers = [*_UPGRADE_HEADERS, ("Sec-WebSocket-Accept", accept_value(key))]
+        upgrades = request.http_version.startswith("1")
+        ours = []
+        if upgrades:
+            ours += [*_UPGRADE_HEADERS, ("Sec-WebSocket-Accept", accept_value(_to_key(fields)))]
         if subprotocol is not None:
-            headers.append(("Sec-WebSocket-Protocol", subprotocol))
+            ours.append(("Sec-WebSocket-Protocol", subprotocol))
         if answer is not None:
-            headers.append(("Sec-WebSocket-Extensions", answer))
+            ours.append(("Sec-WebSocket-Extensions", answer))
         # The accept value is base64, and what else there is was checked when it was made.
-        response = Response(101, CheckedHeaders((*headers, *self.headers)))
-        return Agreement(subprotocol, codecs, request, response)
+        all_headers = CheckedHeaders((*ours, *self.headers, *to_headers(headers)))
+        # "If the server accepts ..., it sends a 2xx status" (RFC 8441 section 5)
+        response = Response(101 if upgrades else 200, all_headers)
+        return Agreement(subprotocol, codecs, request, response, context)

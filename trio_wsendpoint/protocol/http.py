@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import http
+import json
 import re
+import urllib.parse
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
+
+from .errors import HandshakeError
+from .fields import TOKEN, Parameters, parse_extensions, parse_list
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 """Header fields in their order on the wire; a name may come more than once."""
 
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 
-TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
-"""A token (RFC 9110 section 5.6.2)."""
-
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _NO_BODY: Final = frozenset({101, 204, 304})
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_LOCATION = re.compile(r"[\x21-\x7e]+")
+_ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+_HANDSHAKE = re.compile(r"host|upgrade|connection|sec-websocket-.*", re.IGNORECASE)
+_OWNED = re.compile(
+    r"upgrade|connection|content-length|transfer-encoding|sec-websocket-.*", re.IGNORECASE
+)
 _PHRASES: Final[dict[int, str]] = {status: status.phrase for status in http.HTTPStatus}
 
 
@@ -59,6 +68,19 @@ def to_headers(headers: HeadersLike) -> Headers:
     return result
 
 
+def to_extra_headers(headers: HeadersLike) -> Headers:
+    """Bring headers of the application's own into their one form.
+
+    Raises:
+        TypeError, ValueError: as `to_headers`; and one is for the handshake to set.
+    """
+    result = to_headers(headers)
+    for name, _ in result:
+        if _OWNED.fullmatch(name):
+            raise ValueError(f"headers must not have {name}: the handshake sets it itself")
+    return result
+
+
 class _HeaderLookup:
     """What requests and responses share: their headers, found by name in any case."""
 
@@ -77,18 +99,99 @@ class _HeaderLookup:
 
 
 @attrs.frozen
+class TLSInfo:
+    """What TLS agreed on.
+
+    Attributes:
+        version: Such as `"TLSv1.3"`.
+        cipher: The name of the cipher suite.
+        alpn_protocol: What ALPN chose, such as `"http/1.1"`, or None.
+        peer_certificate: The peer's certificate as `ssl.SSLSocket.getpeercert` gives it; empty
+            if it was not checked, and None if the peer showed none.
+    """
+
+    version: str
+    cipher: str
+    alpn_protocol: str | None = None
+    peer_certificate: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
+
+
+@attrs.frozen
 class Request(_HeaderLookup):
-    """An HTTP request, without a body.
+    """An HTTP request; its body, if it has one, is not read.
 
     Attributes:
         target: The request target: path and query, as they are on the wire.
         headers: The header fields.
         method: The HTTP method.
+        http_version: `"1.1"`, `"1.0"` or `"2"`.
+        protocol: What an extended CONNECT of HTTP/2 asks for (RFC 8441 section 4), or None.
+        client_address: On a server, the client's IP address, which a trusted proxy may have
+            told; None where there is none, as on a Unix socket.
+        tls: On a server, what TLS agreed on; None without TLS.
+        context: What whoever looks at the request notes for those who come after.
     """
 
     target: str
     headers: Headers = attrs.field(default=(), converter=to_headers)
     method: str = "GET"
+    http_version: str = attrs.field(default="1.1", kw_only=True)
+    protocol: str | None = attrs.field(default=None, kw_only=True)
+    client_address: str | None = attrs.field(default=None, kw_only=True)
+    tls: TLSInfo | None = attrs.field(default=None, kw_only=True)
+    context: dict[str, Any] = attrs.field(factory=dict, kw_only=True, eq=False, repr=False)
+
+    @property
+    def path(self) -> str:
+        """The path, percent-decoded as UTF-8, and without the query."""
+        return urllib.parse.unquote(self.raw_path, errors="replace")
+
+    @property
+    def raw_path(self) -> str:
+        """The path as it is on the wire, without the query."""
+        path = self.target.partition("?")[0]
+        absolute = _ABSOLUTE.match(path)
+        return path[absolute.end() :] or "/" if absolute else path
+
+    @property
+    def query(self) -> str:
+        """What stands behind the `?` of the target, as it is; empty if there is none."""
+        return self.target.partition("?")[2]
+
+    @property
+    def host(self) -> str | None:
+        """The host and port that were asked for: of the target, or else the Host header."""
+        absolute = _ABSOLUTE.match(self.target)
+        # "When an origin server receives a request with an absolute-form of request-target,
+        # the origin server MUST ignore the received Host header field" (RFC 9112 3.2.2)
+        return absolute[1] if absolute else self.header("Host")
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether it asks for a WebSocket, be it well or badly."""
+        if self.protocol is not None:
+            return self.protocol == "websocket"
+        asked_for = parse_list(self.header_values("Upgrade"))
+        return any(element.lower() == "websocket" for element in asked_for)
+
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """The subprotocols that the client offers, the most wanted first."""
+        return tuple(parse_list(self.header_values("Sec-WebSocket-Protocol")))
+
+    @property
+    def extensions(self) -> tuple[tuple[str, Parameters], ...]:
+        """The extensions that the client offers, with their parameters; empty if malformed."""
+        values = self.header_values("Sec-WebSocket-Extensions")
+        try:
+            return tuple(parse_extensions(",".join(values))) if values else ()
+        except HandshakeError:
+            return ()
+
+    @property
+    def extra_headers(self) -> Headers:
+        """The headers but for those of the opening handshake itself, Host included."""
+        return tuple(pair for pair in self.headers if not _HANDSHAKE.fullmatch(pair[0]))
 
 
 def _check_status_code(_: object, __: object, value: int) -> None:
@@ -135,3 +238,50 @@ class Response(_HeaderLookup):
     @reason_phrase.default
     def _standard_phrase(self) -> str:
         return _PHRASES.get(self.status_code, "")
+
+    @classmethod
+    def text(cls, text: str, status_code: int = 200, headers: HeadersLike = ()) -> Response:
+        """A response of plain text."""
+        return cls._of("text/plain; charset=utf-8", text, status_code, headers)
+
+    @classmethod
+    def html(cls, html: str, status_code: int = 200, headers: HeadersLike = ()) -> Response:
+        """A response that is a page of HTML."""
+        return cls._of("text/html; charset=utf-8", html, status_code, headers)
+
+    @classmethod
+    def json(cls, value: object, status_code: int = 200, headers: HeadersLike = ()) -> Response:
+        """A response of a value as JSON."""
+        return cls._of("application/json", json.dumps(value), status_code, headers)
+
+    @classmethod
+    def redirect(
+        cls, location: str, status_code: int = 303, headers: HeadersLike = ()
+    ) -> Response:
+        """A response that sends the client elsewhere.
+
+        Args:
+            location: A URL or a path, in visible ASCII.
+            status_code: 301, 302, 303, 307 or 308.
+            headers: Further headers.
+        """
+        if not isinstance(location, str):
+            raise TypeError(f"location must be a str, not {type(location).__name__}")
+        if not _LOCATION.fullmatch(location):
+            raise ValueError(f"location must be a URL in visible ASCII, not {location!r}")
+        if status_code not in _REDIRECTS:
+            raise ValueError(
+                f"status_code must be 301, 302, 303, 307 or 308, not {status_code!r}"
+            )
+        return cls(status_code, (("Location", location), *to_headers(headers)))
+
+    @classmethod
+    def _of(
+        cls, content_type: str, body: str, status_code: int, headers: HeadersLike
+    ) -> Response:
+        if not isinstance(body, str):
+            raise TypeError(f"the body must be a str, not {type(body).__name__}")
+        given = to_headers(headers)
+        if not any(name.lower() == "content-type" for name, _ in given):
+            given = (("Content-Type", content_type), *given)
+        return cls(status_code, given, body.encode())

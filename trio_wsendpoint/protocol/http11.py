@@ -46,6 +46,10 @@ _TLS_RECORDS: Final = (b"\x15\x03", b"\x16\x03")  # an alert, or a handshake
 _BODY: Final = frozenset({"content-length", "transfer-encoding"})
 _FRAMING: Final = _BODY | {"connection"}
 _HIDDEN_NAMES: Final = frozenset(name + _HIDDEN for name in _BODY)
+# "A server MUST NOT send a Content-Length header field in any response with a status code of
+# 1xx (Informational) or 204 (No Content)" (RFC 9110 section 8.6); in a 304 it would have to
+# tell of the body that there would be.
+_NO_LENGTH: Final = frozenset({204, 304})
 
 # What stands in most requests, as one str for all connections instead of one for each.
 _WORDS: Final = {
@@ -74,28 +78,30 @@ def encode_request(request: Request) -> bytes:
     )
 
 
-def encode_response(response: Response) -> bytes:
+def encode_response(response: Response, method: str = "GET") -> bytes:
     """Build the bytes of a response.
 
     Any but a 101 says that the connection closes behind it, and how long its body is; the
     body is plain text in UTF-8 where the response has no `Content-Type`.
+
+    Args:
+        response: The response.
+        method: That of the request: the answer to HEAD is the one to GET without its body.
     """
     if response.status_code == 101:
         # It has no body that would have to be framed, and all its parts are checked.
         lines = [f"{name}: {value}\r\n" for name, value in response.headers]
         status_line = f"HTTP/1.1 101 {response.reason_phrase}\r\n"
         return "".join((status_line, *lines, "\r\n")).encode("latin-1")
-    connection = h11.Connection(h11.SERVER)
-    head = h11.Response(
-        status_code=response.status_code,
-        headers=_raw(_framed(response)),
-        reason=response.reason_phrase.encode("latin-1"),
+    head = h11.Connection(h11.SERVER).send(
+        h11.Response(
+            status_code=response.status_code,
+            headers=_raw(_framed(response)),
+            reason=response.reason_phrase.encode("latin-1"),
+        )
     )
-    return (
-        connection.send(head)
-        + connection.send(h11.Data(response.body))
-        + connection.send(h11.EndOfMessage())
-    )
+    # "the server MUST NOT send content in the response" to HEAD (RFC 9110 section 9.3.2)
+    return head if method == "HEAD" else head + response.body
 
 
 def _framed(response: Response) -> Headers:
@@ -104,9 +110,7 @@ def _framed(response: Response) -> Headers:
     # header field" (RFC 9110 section 7.8)
     upgrades = response.header("Upgrade") is not None
     headers.append(("Connection", "Upgrade, close" if upgrades else "close"))
-    # "A server MUST NOT send a Content-Length header field in any response with a status
-    # code of 1xx (Informational) or 204 (No Content)" (RFC 9110 section 8.6)
-    if response.status_code != 204:
+    if response.status_code not in _NO_LENGTH:
         headers.append(("Content-Length", str(len(response.body))))
     if response.body and response.header("Content-Type") is None:
         headers.append(("Content-Type", "text/plain; charset=utf-8"))
@@ -204,21 +208,35 @@ class RequestReader(_Reader):
             The request once its head is complete, None before.
 
         Raises:
-            HandshakeError: it is not HTTP/1.1, has a body, or breaks a limit.
+            HandshakeError: it is not HTTP/1, or breaks a limit.
             LocalProtocolError: the request was read already.
         """
         self._add(data)
+        if not self._skip_empty_lines():
+            return None
         event = self._next_head()
         if event is None:
             return None
         self._done = True
         assert isinstance(event, h11.Request)
-        _check_version(event.http_version)
-        method = _WORDS.get(event.method) or event.method.decode("ascii")
-        request = Request(event.target.decode("ascii"), _decoded(event), method)
-        if _has_body(request.headers):
-            raise HandshakeError("a request with a body")
-        return request
+        # HTTP/1.0 will do for what is no WebSocket.
+        if event.http_version[:1] != b"1":
+            _check_version(event.http_version)
+        return Request(
+            event.target.decode("ascii"),
+            _decoded(event),
+            _WORDS.get(event.method) or event.method.decode("ascii"),
+            http_version="1.1" if event.http_version == b"1.1" else event.http_version.decode(),
+        )
+
+    def _skip_empty_lines(self) -> bool:
+        """Drop what may stand in front of a request; says whether anything else has come."""
+        # "a server that is expecting to receive and parse a request-line SHOULD ignore at
+        # least one empty line (CRLF) received prior to the request-line" (RFC 9112 2.2)
+        while self._buffer.startswith(b"\r\n") and self._room >= 0:
+            del self._buffer[:2]
+            self._room -= 2
+        return bool(self._buffer) and self._buffer != b"\r"
 
     def receive_eof(self) -> NoReturn:
         """Take in that the client sends no more, before the request was complete.
@@ -227,12 +245,6 @@ class RequestReader(_Reader):
             HandshakeError: always.
         """
         raise HandshakeError("the client closed the connection before its request was complete")
-
-
-def _has_body(headers: Headers) -> bool:
-    # h11 lets only one Content-Length through, and only chunked for a Transfer-Encoding.
-    framing = [(name, value) for name, value in headers if name.lower() in _BODY]
-    return any(value == "chunked" or int(value) for _, value in framing)
 
 
 def _to_response(event: h11.InformationalResponse | h11.Response) -> Response:

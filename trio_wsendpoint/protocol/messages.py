@@ -110,24 +110,22 @@ def create_message(kind: MessageKind, payload: str | BytesLike) -> Message:
     Args:
         kind: `"text"`, `"binary"`, or a frame class (`TextFrame`, `BinaryFrame` or one's
             own, for data or control).
-        payload: `str` for text, bytes-like for anything else.
+        payload: `str` or bytes-like; a text's must be UTF-8, and so is a `str` encoded for
+            anything else.
 
     Raises:
         TypeError: `kind` is no such thing, or `payload` does not fit it.
         ValueError: `kind` is a frame that has methods of its own (`ping`, `pong`, `aclose`),
-            text has a lone surrogate, or a control frame's payload is over 125 bytes.
+            text is not UTF-8 or has a lone surrogate, or a control frame's payload is over
+            125 bytes.
     """
     frame_type = frame_type_of(kind, DataFrame, ControlFrame)
     if issubclass(frame_type, (PingFrame, PongFrame, CloseFrame)):
         raise ValueError(f"kind must be a frame that carries a message, not {kind!r}")
-    if frame_type is TextFrame:
-        if not isinstance(payload, str):
-            raise TypeError(f"payload of text must be a str, not {type(payload).__name__}")
-        encode_text(payload)
-        return Message(payload, frame_type)
-    if isinstance(payload, str):
-        raise TypeError("payload must be bytes-like, not str")
-    return Message(frame_type(payload).payload, frame_type)
+    data = encode_text(payload) if isinstance(payload, str) else frame_type(payload).payload
+    if frame_type is not TextFrame:
+        return Message(frame_type(data).payload, frame_type)
+    return Message(payload if isinstance(payload, str) else decode_text(data), frame_type)
 
 
 def received_message(
@@ -147,6 +145,20 @@ def received_message(
         parser: Knows the kinds of frames.
     """
     return Message(payload, frame_type, _Wire(headers, wire, parser))
+
+
+def decode_text(data: bytes, argument: str = "payload") -> str:
+    """Decode text that the application gave as bytes.
+
+    Raises:
+        ValueError: it is not UTF-8; names the argument.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{argument} must be UTF-8: {error.reason} at byte {error.start}"
+        ) from None
 
 
 def encode_text(text: str, argument: str = "payload") -> bytes:
@@ -174,8 +186,10 @@ def to_sendable(message: object) -> str | bytes | Message:
     if isinstance(message, bytearray | memoryview):
         return bytes(message)  # it may change while it waits
     if isinstance(message, Message):
-        create_message(message.frame_type, message.payload)
-        return message
+        created = create_message(message.frame_type, message.payload)
+        # It may have been made by hand, with a `str` that is to go as bytes or the reverse.
+        fits = isinstance(created.payload, str) is isinstance(message.payload, str)
+        return message if fits else created
     raise TypeError(
         f"message must be str, bytes-like or a Message, not {type(message).__name__}"
     )

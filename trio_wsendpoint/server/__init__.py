@@ -1,7 +1,30 @@
-"""The server: accept connections, shake hands, run an endpoint for each, and reach many."""
+"""The server: accept connections, look at requests, run an endpoint for each, reach many."""
 
 from .accept import accept
+from .auth import basic_auth
 from .broadcast import Broadcast, Room, broadcast
-from .serve import serve, serve_listeners
+from .options import AcceptKeywords, ServerKeywords, ServerOptions, Settings
+from .origins import ANY_ORIGIN
+from .requests import Accept, Decision, Gate
+from .routing import Router
+from .serve import serve, serve_listeners, serve_unix
 
-__all__ = ["Broadcast", "Room", "accept", "broadcast", "serve", "serve_listeners"]
+__all__ = [
+    "ANY_ORIGIN",
+    "Accept",
+    "AcceptKeywords",
+    "Broadcast",
+    "Decision",
+    "Gate",
+    "Room",
+    "Router",
+    "ServerKeywords",
+    "ServerOptions",
+    "Settings",
+    "accept",
+    "basic_auth",
+    "broadcast",
+    "serve",
+    "serve_listeners",
+    "serve_unix",
+]

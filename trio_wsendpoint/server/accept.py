@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, Unpack
 
@@ -15,108 +15,128 @@ from ..endpoint import (
     READ_SIZE,
     STREAM_ERRORS,
     Endpoint,
-    EndpointOptions,
     EndpointScope,
-    HandshakeKeywords,
     HandshakeTimeout,
-    check_ssl_context,
-    parse_keywords,
     receive_at_once,
     send_at_once,
+    socket_addresses,
     start_tls,
+    tls_info,
     transport_for,
 )
 from ..protocol import (
     Agreement,
     HandshakeError,
+    Request,
     RequestReader,
     Response,
     Role,
-    ServerHandshake,
     encode_response,
-    refusal,
 )
+from .limits import Seat
+from .options import AcceptKeywords, Settings
+from .requests import Decision
 
 LINGER: Final = 1.0
-"""Seconds that a client whose request is refused has to take the response and to leave."""
+"""Seconds that a client which got a plain response has to take it and to leave."""
 
 
 @asynccontextmanager
 async def accept(
-    stream: trio.abc.Stream, **options: Unpack[HandshakeKeywords]
+    stream: trio.abc.Stream, **options: Unpack[AcceptKeywords]
 ) -> AsyncIterator[Endpoint]:
     """Perform the server's opening handshake on a stream, and run an endpoint over it.
 
     Args:
         stream: Any Trio stream; closed in the end, whatever happens.
-        **options: See `EndpointOptions` and `HandshakeOptions`.
+        **options: See `EndpointOptions`, `HandshakeOptions` and `ServerOptions`; all but the
+            limits on numbers.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it.
-        HandshakeError: the client's request was refused; the response has been sent.
+        HandshakeError: the client's request was refused, or answered by `on_request`; the
+            response has been sent.
         HandshakeTimeout: it was not complete within `handshake_timeout`.
         HeartbeatTimeout: on leaving, if the peer was given up on.
     """
-    established = await Acceptor.create(options).establish(stream)
-    async with EndpointScope(*established) as endpoint:
+    settings = Settings.parse("accept", options, AcceptKeywords)
+    # What came behind the request is not to be held for as long as the connection.
+    scope = (await Acceptor(settings).establish(stream)).open()
+    async with scope as endpoint:
         yield endpoint
 
 
 @attrs.frozen
-class Acceptor:
-    """All that a server needs to know to accept any number of connections."""
+class Established:
+    """A connection whose opening handshake is done, and all that its endpoint needs."""
 
-    options: EndpointOptions
-    handshake: ServerHandshake
-    timeout: float
-    ssl_context: ssl.SSLContext | None = None
+    stream: trio.abc.Stream
+    settings: Settings
+    agreement: Agreement
+    initial_data: bytes
+    addresses: tuple[Any, Any]
+    seat: Seat
 
-    @classmethod
-    def create(
-        cls,
-        keywords: Mapping[str, Any],
-        ssl_context: ssl.SSLContext | None = None,
-        caller: str = "accept",
-    ) -> Acceptor:
-        """Check the keyword arguments of `accept` or `serve`, once."""
-        check_ssl_context(ssl_context, Role.SERVER)
-        options, handshake = parse_keywords(keywords, caller)
-        return cls(
-            options,
-            ServerHandshake(
-                subprotocols=handshake.subprotocols,
-                headers=handshake.headers,
-                extensions=options.extensions,
-            ),
-            handshake.handshake_timeout,
-            ssl_context,
+    def open(self) -> EndpointScope:
+        """The endpoint, as an async context manager."""
+        return EndpointScope(
+            self.stream,
+            Role.SERVER,
+            self.settings.endpoint,
+            self.agreement,
+            self.initial_data,
+            self.addresses,
         )
 
-    async def establish(
-        self, stream: trio.abc.Stream
-    ) -> tuple[trio.abc.Stream, Role, EndpointOptions, Agreement, bytes]:
-        """Perform the opening handshake; what comes back makes an `EndpointScope`."""
+
+@attrs.frozen
+class Acceptor:
+    """Accepts any number of connections: HTTP/1.1 in front of a `Gate`."""
+
+    settings: Settings
+    ssl_context: ssl.SSLContext | None = None
+
+    async def establish(self, stream: trio.abc.Stream) -> Established:
+        """Perform the opening handshake on a stream, or answer what is none, and close it.
+
+        Raises:
+            HandshakeError: it ended without a connection.
+        """
+        addresses = socket_addresses(stream)
+        deadline = trio.current_time() + self.settings.handshake_timeout
         below = stream
-        with trio.move_on_after(self.timeout):
-            try:
+        seat: Seat | None = None
+        try:
+            with trio.move_on_at(deadline) as reading:
                 if self.ssl_context is not None:
                     stream = await start_tls(stream, self.ssl_context)
-                agreement, rest = await self._shake_hands(stream)
-                return stream, Role.SERVER, self.options, agreement, rest
-            except BaseException as error:
-                await trio.aclose_forcefully(below)
-                if isinstance(error, STREAM_ERRORS):
-                    raise HandshakeError(f"the stream broke: {error}") from error
-                raise
-        raise HandshakeTimeout(self.timeout)
+                request, rest = await self._read_request(stream)
+            if reading.cancelled_caught:
+                raise HandshakeTimeout(self.settings.handshake_timeout)
+            request = attrs.evolve(
+                request,
+                client_address=self.settings.proxies.client_address(addresses[1], request),
+                tls=tls_info(stream),
+            )
+            decision = await self.settings.gate.decide(request, deadline)
+            seat = decision.seat
+            agreement = await self._answer(stream, request, decision, deadline)
+            assert seat is not None
+            return Established(stream, self.settings, agreement, rest, addresses, seat)
+        except BaseException as error:
+            if seat is not None:
+                seat.leave()
+            await trio.aclose_forcefully(below)
+            if isinstance(error, STREAM_ERRORS):
+                raise HandshakeError(f"the stream broke: {error}") from error
+            raise
 
-    async def _shake_hands(self, stream: trio.abc.Stream) -> tuple[Agreement, bytes]:
+    async def _read_request(self, stream: trio.abc.Stream) -> tuple[Request, bytes]:
         reader = RequestReader()
-        transport = transport_for(stream)
         try:
             # Most requests have come with their connection.
             await trio.lowlevel.checkpoint_if_cancelled()
-            data = receive_at_once(transport)
+            data = receive_at_once(transport_for(stream))
             request = None
             while request is None:
                 if data is None:
@@ -124,24 +144,36 @@ class Acceptor:
                 request = reader.receive_data(data) if data else reader.receive_eof()
                 data = None
         except HandshakeError as error:
-            await _refuse(stream, refusal(error))
+            await self._send_plain(stream, self.settings.gate.refuse(error))
             raise
-        response, agreement = self.handshake.respond(request)
-        if agreement is None:
-            await _refuse(stream, response)
-            reason = response.body.decode().strip() or response.reason_phrase
-            raise HandshakeError(reason, response.status_code)
-        await send_at_once(transport, encode_response(response))
-        return agreement, reader.trailing_data
+        return request, reader.trailing_data
 
+    async def _answer(
+        self, stream: trio.abc.Stream, request: Request, decision: Decision, deadline: float
+    ) -> Agreement:
+        if decision.agreement is None:
+            await self._send_plain(stream, decision.response, request.method)
+            raise HandshakeError(decision.reason, decision.response.status_code)
+        with trio.move_on_at(deadline) as sending:
+            await send_at_once(transport_for(stream), encode_response(decision.response))
+        if sending.cancelled_caught:
+            raise HandshakeTimeout(self.settings.handshake_timeout)
+        return decision.agreement
 
-async def _refuse(stream: trio.abc.Stream, response: Response) -> None:
-    # STREAM_ERRORS: the client does not wait to be told.
-    with trio.move_on_after(LINGER), contextlib.suppress(*STREAM_ERRORS):
-        await stream.send_all(encode_response(response))
-        # Unread bytes would make the close a reset, which may overtake the response.
-        if isinstance(stream, trio.abc.HalfCloseableStream):
-            await stream.send_eof()
-            while await stream.receive_some(READ_SIZE):
-                pass
-        await stream.aclose()
+    async def _send_plain(
+        self, stream: trio.abc.Stream, response: Response, method: str = "GET"
+    ) -> None:
+        """Send a response that opens nothing, and let the client take it and leave."""
+        # STREAM_ERRORS: the client does not wait to be told.
+        with contextlib.suppress(*STREAM_ERRORS):
+            with trio.move_on_after(self.settings.handshake_timeout) as sending:
+                await stream.send_all(encode_response(response, method))
+            if sending.cancelled_caught:
+                return
+            with trio.move_on_after(LINGER):
+                # Unread bytes would make the close a reset, which may overtake the response.
+                if isinstance(stream, trio.abc.HalfCloseableStream):
+                    await stream.send_eof()
+                    while await stream.receive_some(READ_SIZE):
+                        pass
+                await stream.aclose()

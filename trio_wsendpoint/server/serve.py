@@ -1,27 +1,20 @@
-"""`serve` and `serve_listeners`: nursery services that run a handler for each connection."""
+"""`serve` and its like: nursery services that run a handler for each connection."""
 
 from __future__ import annotations
 
-import logging
+import os
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, NoReturn, TypeAlias, TypeVar, Unpack
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn, TypeVar, Unpack
 
 import trio
 
-from ..endpoint import (
-    ConnectionClosed,
-    Endpoint,
-    EndpointScope,
-    HandshakeKeywords,
-    socket_addresses,
-)
-from ..protocol import HandshakeError
-from .accept import Acceptor
+from ..endpoint import check_ssl_context
+from ..protocol import Role
+from .listening import check_address, check_mode, open_listeners, open_unix_listener
+from .options import ServerKeywords
+from .running import Handler, RunningServer
 
-logger = logging.getLogger("trio_wsendpoint.server")
-
-Handler: TypeAlias = Callable[[Endpoint], Awaitable[object]]
 ListenerT = TypeVar("ListenerT", bound=trio.abc.Listener[Any])
 
 
@@ -32,8 +25,9 @@ async def serve(
     host: str | bytes | None = None,
     ssl_context: ssl.SSLContext | None = None,
     backlog: int | None = None,
+    reuse_port: bool = False,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
-    **options: Unpack[HandshakeKeywords],
+    **options: Unpack[ServerKeywords],
 ) -> NoReturn:
     """Listen for WebSocket connections over TCP, and run a handler for each.
 
@@ -42,100 +36,104 @@ async def serve(
     within `cancel_timeout`. A connection that fails never ends it.
 
     Args:
-        handler: An async function that is called with each endpoint, in a task of its own.
-            When it returns, the connection is closed: with 1000, or 1011 if it raises.
+        handler: An async function that is called with each endpoint, in a task of its own, or
+            a `Router`. When it returns, the connection is closed: with 1000, or 1011 if it
+            raises.
         port: The port to listen on; 0 for any that is free.
-        host: The address to listen on; None for all.
+        host: The address to listen on; None for all interfaces, IPv4 and IPv6.
         ssl_context: With it, connections are TLS.
         backlog: As for `trio.open_tcp_listeners`.
+        reuse_port: Whether several processes may listen on the port; the system shares out
+            the connections.
         task_status: For `nursery.start`.
-        **options: See `EndpointOptions` and `HandshakeOptions`.
+        **options: See `EndpointOptions`, `HandshakeOptions` and `ServerOptions`.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it.
         OSError: the address cannot be listened on.
     """
-    serve_stream = _serve_stream("serve", handler, options, ssl_context)
-    _check_address(port, host)
-    listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
-    await trio.serve_listeners(serve_stream, listeners, task_status=task_status)
+    check_ssl_context(ssl_context, Role.SERVER)
+    server = RunningServer("serve", handler, options, ssl_context)
+    check_address(port, host, reuse_port)
+    listeners = await open_listeners(port, host, backlog, reuse_port)
+    await server.run(listeners, None, task_status)
+    raise AssertionError  # pragma: no cover
+
+
+async def serve_unix(
+    handler: Handler,
+    path: str | os.PathLike[str],
+    *,
+    mode: int = 0o600,
+    ssl_context: ssl.SSLContext | None = None,
+    backlog: int | None = None,
+    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+    **options: Unpack[ServerKeywords],
+) -> NoReturn:
+    """Listen for WebSocket connections on a Unix socket, and otherwise be like `serve`.
+
+    A socket that a server left behind which is no more is replaced; in the end the socket is
+    removed, if it is still the one that was made.
+
+    Args:
+        handler: As for `serve`.
+        path: The file system path of the socket.
+        mode: Its permissions: who may connect.
+        ssl_context: With it, connections are TLS.
+        backlog: As for `trio.open_tcp_listeners`.
+        task_status: For `nursery.start`.
+        **options: As for `serve`; `max_connections_per_host` counts nobody here, unless a
+            trusted proxy tells addresses.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it.
+        OSError: another server listens there, or there is a file of another kind, or the
+            socket cannot be made.
+    """
+    check_ssl_context(ssl_context, Role.SERVER)
+    server = RunningServer("serve_unix", handler, options, ssl_context)
+    check_mode(mode)
+    async with open_unix_listener(path, mode, backlog) as listener:
+        await server.run([listener], None, task_status)
+    raise AssertionError  # pragma: no cover
 
 
 async def serve_listeners(
     handler: Handler,
     listeners: Sequence[ListenerT],
     *,
+    ssl_context: ssl.SSLContext | None = None,
     handler_nursery: trio.Nursery | None = None,
     task_status: trio.TaskStatus[list[ListenerT]] = trio.TASK_STATUS_IGNORED,
-    **options: Unpack[HandshakeKeywords],
+    **options: Unpack[ServerKeywords],
 ) -> NoReturn:
     """Accept WebSocket connections from listeners, and run a handler for each.
 
     Shaped like `trio.serve_listeners`, and otherwise like `serve`.
 
     Args:
-        handler: An async function that is called with each endpoint, in a task of its own.
+        handler: As for `serve`.
         listeners: Such as those of `trio.open_tcp_listeners`; closed in the end.
+        ssl_context: With it, connections are TLS; not for a `trio.SSLListener`, which does
+            TLS by itself.
         handler_nursery: Where the handlers run; by default in a nursery inside.
         task_status: For `nursery.start`.
-        **options: See `EndpointOptions` and `HandshakeOptions`.
+        **options: As for `serve`.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it.
     """
-    serve_stream = _serve_stream("serve_listeners", handler, options)
-    await trio.serve_listeners(
-        serve_stream,
-        _check_listeners(listeners, handler_nursery),
-        handler_nursery=handler_nursery,
-        task_status=task_status,
-    )
-
-
-def _serve_stream(
-    caller: str,
-    handler: Handler,
-    options: HandshakeKeywords,
-    ssl_context: ssl.SSLContext | None = None,
-) -> Callable[[trio.abc.Stream], Awaitable[None]]:
-    """What to do with each stream; the arguments are checked before the first one comes."""
-    if not callable(handler):
-        raise TypeError(f"handler must be an async function, not {handler!r}")
-    acceptor = Acceptor.create(options, ssl_context, caller)
-
-    async def serve_stream(stream: trio.abc.Stream) -> None:
-        addresses = socket_addresses(stream)
-        connection_id: int | None = None
-        try:
-            established = await acceptor.establish(stream)
-            async with EndpointScope(*established, addresses) as endpoint:
-                connection_id = endpoint.connection_id
-                await handler(endpoint)
-        except BaseExceptionGroup as group:
-            # A handler that is cancelled and fails at once must not take the server with it.
-            failures, others = group.split(Exception)
-            if failures is not None:
-                _log_failure(failures, connection_id, addresses[1])
-            if others is not None:
-                raise others from None
-        except Exception as error:
-            _log_failure(error, connection_id, addresses[1])
-
-    return serve_stream
-
-
-def _check_address(port: int, host: str | bytes | None) -> None:
-    if not isinstance(port, int) or isinstance(port, bool):
-        raise TypeError(f"port must be an int, not {type(port).__name__}")
-    # The system would take it modulo 65536.
-    if not 0 <= port <= 65535:
-        raise ValueError(f"port must be 0 to 65535, not {port}")
-    if not isinstance(host, str | bytes | None):
-        raise TypeError(f"host must be a str, bytes or None, not {type(host).__name__}")
+    check_ssl_context(ssl_context, Role.SERVER)
+    server = RunningServer("serve_listeners", handler, options, ssl_context)
+    checked = _check_listeners(listeners, handler_nursery, ssl_context)
+    await server.run(checked, handler_nursery, task_status)
+    raise AssertionError  # pragma: no cover
 
 
 def _check_listeners(
-    listeners: Sequence[ListenerT], handler_nursery: trio.Nursery | None
+    listeners: Sequence[ListenerT],
+    handler_nursery: trio.Nursery | None,
+    ssl_context: ssl.SSLContext | None,
 ) -> list[ListenerT]:
     if not isinstance(listeners, Iterable):
         raise TypeError(f"listeners must be a sequence, not {type(listeners).__name__}")
@@ -145,6 +143,8 @@ def _check_listeners(
             raise TypeError(
                 f"listeners must be trio.abc.Listeners, not {type(listener).__name__}"
             )
+        if ssl_context is not None and isinstance(listener, trio.SSLListener):
+            raise ValueError("ssl_context must be None over a trio.SSLListener: it does TLS")
     if not checked:
         raise ValueError("listeners must not be empty")
     if not isinstance(handler_nursery, trio.Nursery | None):
@@ -152,22 +152,3 @@ def _check_listeners(
             f"handler_nursery must be a trio.Nursery, not {type(handler_nursery).__name__}"
         )
     return checked
-
-
-def _log_failure(error: Exception, connection_id: int | None, peer: Any) -> None:
-    """Log why a connection ended, as loudly as somebody has to see to it."""
-    extra = {"connection_id": connection_id, "peer": peer}
-    # A handler may well raise a HandshakeError, of a connection of its own.
-    if isinstance(error, HandshakeError) and connection_id is None:
-        logger.debug("an opening handshake failed: %s", error, extra=extra)
-    elif _is_disconnect(error):
-        logger.info("a connection ended before its handler: %s", error, extra=extra)
-    else:
-        logger.error("a handler failed", exc_info=error, extra=extra)
-
-
-def _is_disconnect(error: Exception) -> bool:
-    """Whether all that a handler did not catch is that the connection has ended."""
-    if isinstance(error, ExceptionGroup):
-        return all(map(_is_disconnect, error.exceptions))
-    return isinstance(error, ConnectionClosed)

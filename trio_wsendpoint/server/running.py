@@ -1,0 +1,138 @@
+"""A server that runs: its connections, from the moment they are accepted to their end."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import trio
+
+from ..endpoint import Endpoint, socket_addresses
+from ..protocol import HandshakeError
+from .accept import Acceptor
+from .functions import check_async
+from .limits import Limits
+from .log import log_end, log_handler_failure, log_no_connection, without_failures
+from .options import Settings
+from .routing import Router
+
+Handler: TypeAlias = Callable[[Endpoint], Awaitable[object]]
+
+
+class RunningServer:
+    """Serves connections, and holds what is common to all of them.
+
+    Args:
+        caller: The function that the application has called, for error messages.
+        handler: What is to run for each connection.
+        keywords: The application's keyword arguments.
+        ssl_context: With it, connections are TLS.
+
+    Attributes:
+        limits: How many connections there are, and may be.
+        endpoints: Those that are open, or closing.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        caller: str,
+        handler: Handler,
+        keywords: Mapping[str, Any],
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        check_async("handler", handler, "the endpoint")
+        routes = handler.on_request if isinstance(handler, Router) else None
+        settings = Settings.parse(caller, keywords, routes=routes)
+        self._handler = handler
+        self._acceptor = Acceptor(settings, ssl_context)
+        self.limits = settings.gate.limits
+        self.endpoints: set[Endpoint] = set()
+
+    async def run(
+        self,
+        listeners: Sequence[trio.abc.Listener[Any]],
+        handler_nursery: trio.Nursery | None,
+        task_status: trio.TaskStatus[Any],
+    ) -> None:
+        """Accept connections, and serve each in a task of its own, until cancelled."""
+        await trio.serve_listeners(
+            self._serve,
+            [_CountingListener(listener, self.limits) for listener in listeners],
+            handler_nursery=handler_nursery,
+            task_status=_Started(task_status, listeners),
+        )
+
+    async def _serve(self, stream: trio.abc.Stream) -> None:
+        """Serve one connection. What goes wrong with it is logged, and harms nobody else."""
+        peer = socket_addresses(stream)[1]
+        try:
+            try:
+                established = await self._acceptor.establish(stream)
+            finally:
+                self.limits.handshake_done()
+        except HandshakeError as error:
+            log_no_connection(error, peer)
+            return
+        with established.seat:
+            scope = established.open()
+            # What came behind the request is not to be held for as long as the connection.
+            del established, stream, peer
+            endpoint: Endpoint | None = None
+            logged = False
+            try:
+                async with scope as endpoint:
+                    self.endpoints.add(endpoint)
+                    try:
+                        await self._handler(endpoint)
+                    except BaseException as error:
+                        logged = log_handler_failure(endpoint, error)
+                        raise
+            except Exception as error:
+                if not logged:
+                    log_end(endpoint, error)
+            except BaseExceptionGroup as group:
+                # A handler that is cancelled and fails must not take the server with it.
+                if not logged:
+                    log_end(endpoint, group)
+                raise without_failures(group) from None
+            finally:
+                self.endpoints.discard(endpoint)
+
+
+class _CountingListener(trio.abc.Listener[Any]):
+    """A listener that accepts no more than there may be opening handshakes under way."""
+
+    def __init__(self, listener: trio.abc.Listener[Any], limits: Limits) -> None:
+        self._listener = listener
+        self._limits = limits
+
+    async def accept(self) -> Any:
+        await self._limits.wait_for_handshakes()
+        stream = await self._listener.accept()
+        # Another listener may have accepted the last one that there could be.
+        try:
+            await self._limits.wait_for_handshakes()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
+            raise
+        self._limits.handshakes += 1
+        return stream
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
+class _Started(trio.TaskStatus[Any]):
+    """Tells of the application's own listeners when those around them have started."""
+
+    def __init__(self, task_status: trio.TaskStatus[Any], listeners: Sequence[Any]) -> None:
+        self._task_status = task_status
+        self._listeners = listeners
+
+    def started(self, _: Any = None) -> None:
+        self._task_status.started(self._listeners)
