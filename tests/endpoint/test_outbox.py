@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Awaitable, Callable, Sequence
 from unittest.mock import create_autospec
 
 import pytest
@@ -9,12 +10,13 @@ from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 
 from tests.endpoint.peer import STREAM_KINDS, Peer, StreamKind, open_scripted, stream_pair
 from tests.protocol.wire import BINARY, PING, PONG, TEXT
-from trio_wsendpoint.endpoint import ConnectionClosedError, Endpoint, open_endpoint
+from trio_wsendpoint.endpoint import ConnectionClosedError, Endpoint, open_endpoint, transport
 from trio_wsendpoint.endpoint.core import EndpointCore
 from trio_wsendpoint.endpoint.outbox import HIGH_WATER, Outbox
 from trio_wsendpoint.endpoint.stream_setup import transport_for
 from trio_wsendpoint.endpoint.transport import WRITE_SIZE
-from trio_wsendpoint.protocol import CloseFrame, Connection, Role
+from trio_wsendpoint.protocol import CloseFrame, Connection, Role, connection
+from trio_wsendpoint.protocol.cutting import build_frame
 from trio_wsendpoint.testing import StallStream, WrappedStream
 
 on_both_streams = pytest.mark.parametrize("kind", STREAM_KINDS)
@@ -389,3 +391,112 @@ async def test_nothing_follows_a_close(kind: StreamKind, autojump_clock: MockClo
             await peer.expect(BINARY, BIG)
             await peer.answer_close()
         assert isinstance(peer.frames[-1], CloseFrame)
+
+
+# -- bursts -------------------------------------------------------------------------------
+
+
+async def burst_sizes(
+    monkeypatch: pytest.MonkeyPatch, send: Callable[[Endpoint], Awaitable[None]], count: int
+) -> list[int]:
+    """The sizes of the writes to a socket by which `count` messages left."""
+    sizes: list[int] = []
+
+    def write_frame(descriptor: int, first_byte: int, payload: bytes, key: bytes) -> int:
+        sizes.append(os.write(descriptor, build_frame(first_byte, payload, key)))
+        return sizes[-1]
+
+    def write_socket(sock: trio.socket.SocketType, buffers: Sequence[bytes]) -> int:
+        sizes.append(os.write(sock.fileno(), b"".join(buffers)))
+        return sizes[-1]
+
+    monkeypatch.setattr(connection, "write_frame", write_frame)
+    monkeypatch.setattr(transport, "write_socket", write_socket)
+    async with open_scripted(kind="socket") as (endpoint, peer):
+        await send(endpoint)
+        for number in range(count):
+            await peer.expect(BINARY, bytes((number,)))
+        return sizes[:]
+
+
+async def test_what_a_task_sends_in_a_row_leaves_in_two_writes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def send(endpoint: Endpoint) -> None:
+        for number in range(50):
+            await endpoint.send(bytes((number,)))
+
+    first, second = await burst_sizes(monkeypatch, send, 50)
+    assert second == 49 * first
+
+
+async def test_what_a_task_sends_after_a_turn_of_the_scheduler_leaves_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def send(endpoint: Endpoint) -> None:
+        for number in range(3):
+            await endpoint.send(bytes((number,)))
+            await trio.lowlevel.checkpoint()
+
+    assert len(await burst_sizes(monkeypatch, send, 3)) == 3
+
+
+async def test_what_gathers_is_written_in_the_next_turn() -> None:
+    async with open_scripted(kind="socket") as (endpoint, _):
+        await endpoint.send(b"first")
+        await endpoint.send(b"second")
+        assert endpoint.statistics().sent.waiting > 0
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        assert endpoint.statistics().sent.waiting == 0
+
+
+async def test_no_more_than_high_water_gathers() -> None:
+    async with open_scripted(kind="socket") as (endpoint, _):
+        await endpoint.send(b"first")
+        for _ in range(20):
+            await endpoint.send(bytes(8000))
+            assert endpoint.statistics().sent.waiting <= HIGH_WATER + 10_000
+
+
+async def test_a_burst_to_two_endpoints_leaves_in_order() -> None:
+    async with (
+        open_scripted(kind="socket") as (one, its_peer),
+        open_scripted(kind="socket") as (other, other_peer),
+    ):
+        for number in range(10):
+            await one.send(bytes((number,)))
+            await other.send(bytes((number,)))
+        for number in range(10):
+            await its_peer.expect(BINARY, bytes((number,)))
+            await other_peer.expect(BINARY, bytes((number,)))
+
+
+async def test_a_burst_that_is_cancelled_in_its_midst_sends_what_it_has_sent() -> None:
+    async with open_scripted(kind="socket") as (endpoint, peer):
+        with trio.CancelScope() as scope:
+            await endpoint.send(b"first")
+            await endpoint.send(b"second")
+            scope.cancel()
+            await endpoint.send(b"never")
+        await endpoint.send(b"third")
+        for payload in (b"first", b"second", b"third"):
+            await peer.expect(BINARY, payload)
+
+
+async def test_what_is_dropped_of_what_waits_is_whole_frames() -> None:
+    payload = bytes(100_000)
+    async with open_scripted(kind="socket") as (endpoint, peer):
+        await fill(endpoint)
+        for _ in range(40):
+            endpoint._connection.send_message(payload)
+        await peer.expect(BINARY, BIG)
+        await wait_all_tasks_blocked()
+        assert endpoint.statistics().sent.waiting > len(payload)
+        endpoint._core.give_up_slow()
+        frames = [await peer.receive_frame() for _ in range(2)]
+        while not isinstance(frames[-1], CloseFrame):
+            frames.append(await peer.receive_frame())
+        *messages, _ = frames
+        assert 0 < len(messages) < 40
+        assert all(frame.payload == payload for frame in messages)

@@ -26,6 +26,7 @@ from trio_wsendpoint.protocol import (
     Codec,
     Extension,
     Frame,
+    PermessageDeflate,
     Role,
 )
 from trio_wsendpoint.testing import WrappedStream
@@ -666,3 +667,44 @@ async def test_a_close_that_came_with_the_handshake_is_answered(
             await endpoint.receive()
         assert (await peer.receive_close()).code == 4001
         await peer.part()
+
+
+# -- the shortest way ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 3, 200])
+@pytest.mark.parametrize("extensions", [(), (PermessageDeflate(),)])
+async def test_a_receiver_reads_plain_and_compressed_messages_off_a_socket(
+    count: int, extensions: tuple[Extension, ...]
+) -> None:
+    server, client = stream_pair("socket")
+    text = "so that it is compressed " * 10
+    async with (
+        open_endpoint(server, Role.SERVER, extensions=extensions) as ours,
+        open_endpoint(client, Role.CLIENT, extensions=extensions) as theirs,
+        trio.open_nursery() as nursery,
+    ):
+
+        @nursery.start_soon
+        async def send() -> None:
+            for number in range(count):
+                await theirs.send(f"{number} {text}")
+            await theirs.send(b"binary")
+
+        for number in range(count):
+            assert await ours.receive() == f"{number} {text}"
+        assert await ours.receive() == b"binary"
+
+
+async def test_a_socket_that_breaks_while_it_is_waited_for_is_the_end() -> None:
+    server, client = stream_pair("socket")
+    async with open_endpoint(server, Role.SERVER) as endpoint, trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def close() -> None:
+            await wait_all_tasks_blocked()
+            await trio.aclose_forcefully(client)
+
+        with pytest.raises(ConnectionClosedError) as caught:
+            await endpoint.receive()
+        assert caught.value.code == 1006

@@ -65,6 +65,19 @@ def test_room_grows_with_what_has_come() -> None:
     assert connection.receive_data(data[header_size + 2**21 :]) == [bytes(2**22)]
 
 
+def test_what_is_reserved_is_a_few_times_what_has_come() -> None:
+    connection = opened()
+    data = frame(BINARY, bytes(2**20))
+    connection.receive_data(data[:1000])
+    for end in range(11_000, 2**20, 10_000):
+        room = connection.room
+        assert room is not None
+        assert 0 < len(room) <= max(2**13, 8 * end)
+        room.release()
+        assert not connection.receive_data(data[end - 10_000 : end])
+    assert connection.receive_data(data[end:]) == [bytes(2**20)]
+
+
 def test_no_more_than_the_frame_is_reserved() -> None:
     connection = opened()
     connection.receive_data(frame(BINARY, bytes(MIN_GATHERED))[:100])

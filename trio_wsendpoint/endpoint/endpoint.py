@@ -139,10 +139,8 @@ class Endpoint(trio.abc.Channel[str | bytes]):
                     lock.release()
                 if len(batch) == 1:
                     message = batch[0]
-                    if type(message) in PLAIN_TYPES:
-                        return message  # type: ignore[return-value]
-                    if type(message) is Message:
-                        return message.payload
+                    plain = type(message) in PLAIN_TYPES
+                    return message if plain else message.payload  # type: ignore[return-value, union-attr]
                 self._receiver.start_batch(batch)
             if ready and type(ready[-1]) is not Piece:
                 message = ready.pop()

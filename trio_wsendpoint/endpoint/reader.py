@@ -124,8 +124,11 @@ class Reader:
         self._transport = transport
         self._max_look_ahead = max_look_ahead
         self._core = core
-        self._receivers_read = isinstance(transport, NonblockingTransport) and is_time_real()
-        self._descriptor = transport.wait_descriptor if self._receivers_read else _none
+        self._receivers_read = False
+        self._descriptor = _none
+        if isinstance(transport, NonblockingTransport) and is_time_real():
+            self._receivers_read = True
+            self._descriptor = transport.wait_descriptor
         self.receive_at_rest = transport.receive_at_rest
         # Made when the reader task has its first batch, or a receiver first waits for one.
         self._channel: (

@@ -76,10 +76,6 @@ class StreamTransport:
         """The file descriptor that frames may be read from and written to; -1 for none."""
         return -1
 
-    def wait_descriptor(self) -> int:
-        """The file descriptor to wait for before the next read; -1 for none."""
-        return -1
-
     def receive_nowait(self, connection: Connection) -> list[Entry] | None:
         """Read what is there, and have the connection take it; only `NonblockingTransport`s.
 
@@ -157,6 +153,10 @@ class NonblockingTransport(StreamTransport):
         except (OSError, ValueError):
             return 0  # not Linux, a socket of another kind, or one that is closed
         return int.from_bytes(answer, sys.byteorder)
+
+    def wait_descriptor(self) -> int:
+        """The file descriptor to wait for before the next read; -1 to call `wait_readable`."""
+        raise NotImplementedError
 
     def read_nowait(self) -> BytesLike | None:
         """Read what is there: empty at the end of the stream, None if it would block.

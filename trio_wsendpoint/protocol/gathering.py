@@ -15,9 +15,13 @@ from .speedups import fill_payload, in_c, new_payload, payload_room
 MIN_GATHERED: Final = 2**13
 """Bytes of a frame from which on it pays to gather it."""
 
-RESERVED: Final = 2**20 if in_c else 0
-"""Bytes of a frame that are reserved on the word of its header; of a larger one, only a little
-more than has come. In C they take no memory before they are filled; in Python they would."""
+MAX_RESERVED: Final = 2**20 if in_c else 0
+"""Bytes of a frame that may be reserved before they have come. In C they take no memory before
+they are filled; in Python they would."""
+
+_RESERVED_AT_ONCE: Final = 2**17
+_RESERVED_FACTOR: Final = 8
+"""A larger frame is reserved once so many times what has come is all of it."""
 
 _LEAST_ROOM: Final = 2**13
 
@@ -37,8 +41,7 @@ class Gathering:
 
     def __init__(self, header: FrameHeader, start: BytesLike) -> None:
         self._header = header
-        size = header.length
-        self._payload = new_payload(size) if size <= RESERVED else bytearray()
+        self._payload: bytes | bytearray = bytearray()
         self.filled = 0
         self.add(start)
 
@@ -89,5 +92,10 @@ class Gathering:
         self.filled = fill_payload(self._payload, self.filled, part, self._header.masking_key)
 
     def _grow(self, size: int) -> None:
-        assert isinstance(self._payload, bytearray)
-        self._payload += bytes(min(size, self._header.length) - len(self._payload))
+        whole, filled = self._header.length, self.filled
+        if whole <= MAX_RESERVED and whole <= max(_RESERVED_AT_ONCE, size * _RESERVED_FACTOR):
+            begun, self._payload = self._payload, new_payload(whole)
+            fill_payload(self._payload, 0, begun[:filled], b"")
+        else:
+            assert isinstance(self._payload, bytearray)
+            self._payload += bytes(min(size, whole) - len(self._payload))
