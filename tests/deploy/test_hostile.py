@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import socket
@@ -25,6 +26,8 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc"),
 ]
 ROOT = Path(__file__).parents[2]
+PATIENCE = 300
+"""Seconds after which something hangs, however slow and busy the machine is."""
 
 
 @attrs.frozen
@@ -47,13 +50,13 @@ class Server:
         return stats
 
     async def assert_alive(self) -> None:
-        with trio.fail_after(30):
+        with trio.fail_after(PATIENCE):
             async with connect(f"ws://127.0.0.1:{self.port}/") as client:
                 await client.send("still there?")
                 assert await client.receive() == "still there?"
 
     async def wait_until_idle(self) -> None:
-        with trio.fail_after(30):
+        with trio.fail_after(PATIENCE):
             while (await self.stats())["open files"] > 20:  # noqa: ASYNC110
                 await trio.sleep(0.1)
 
@@ -70,7 +73,7 @@ async def hostile_server(directory: Path, *options: str) -> AsyncIterator[Server
         )
     assert process.stdout is not None
     try:
-        with trio.fail_after(120):
+        with trio.fail_after(2 * PATIENCE):
             yield Server(int(await process.stdout.receive_some()), log)
         assert process.poll() is None, "it runs on"
     finally:
@@ -139,15 +142,13 @@ async def test_a_slow_loris_is_left_after_the_timeout(tmp_path: Path) -> None:
 
         async def drip() -> None:
             stream = await server.dial()
-            start = trio.current_time()
-            with trio.fail_after(20):
-                try:
-                    for byte in HEAD:
-                        await stream.send_all(bytes((byte,)))
-                        await trio.sleep(1)
-                except trio.BrokenResourceError:
-                    pass
-            assert trio.current_time() - start < 10
+            sent = 0
+            with contextlib.suppress(trio.BrokenResourceError):
+                for byte in HEAD:
+                    await stream.send_all(bytes((byte,)))
+                    sent += 1
+                    await trio.sleep(1)
+            assert sent < len(HEAD)
             await stream.aclose()
 
         async with trio.open_nursery() as nursery:
