@@ -23,8 +23,10 @@ from .options import (
 from .sharing import call_when_ended, forget_when_ended, give_up_slow, share
 from .stream_setup import (
     check_ssl_context,
+    is_closed_socket,
     receive_at_once,
     send_at_once,
+    send_nowait,
     socket_addresses,
     start_tls,
     tls_info,
@@ -58,10 +60,12 @@ __all__ = [
     "check_ssl_context",
     "forget_when_ended",
     "give_up_slow",
+    "is_closed_socket",
     "open_endpoint",
     "parse_keywords",
     "receive_at_once",
     "send_at_once",
+    "send_nowait",
     "share",
     "socket_addresses",
     "split_keywords",

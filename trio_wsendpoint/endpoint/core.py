@@ -191,6 +191,7 @@ class EndpointCore:
             due = trio.current_time() + self.options.close_timeout
             with trio.CancelScope(deadline=due, shield=True) as self._closing_scope:
                 await step()
+            self._closing_scope = None
 
     async def _wait_for_release(self) -> None:
         while self.connection.close_held:

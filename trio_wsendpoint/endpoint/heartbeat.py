@@ -12,7 +12,7 @@ from ..protocol import Connection
 from .errors import LookAheadFull
 from .outbox import Outbox
 from .reader import Reader
-from .waiting import sleep_forever
+from .waiting import WakeUp
 
 if TYPE_CHECKING:
     from .core import EndpointCore
@@ -67,8 +67,8 @@ class Heartbeat:
         "_own",
         "_reader",
         "_received",
-        "_sleep",
         "_under_way",
+        "_wake_up",
         "count",
         "latency",
     )
@@ -94,7 +94,7 @@ class Heartbeat:
         self._under_way: dict[bytes, _Ping] = {}
         # Of our own, the oldest is forgotten in time: a peer may live and never answer one.
         self._own: list[bytes] = []
-        self._sleep: trio.CancelScope | None = None
+        self._wake_up = WakeUp()
         self._ended = False
         self.count = 0
         self.latency: float | None = None
@@ -107,8 +107,8 @@ class Heartbeat:
             while not self._ended:
                 due = trio.current_time() + self._interval
                 # Deadline and shield in one scope, as each scope takes memory for hours.
-                with trio.CancelScope(deadline=due, shield=True) as self._sleep:
-                    await sleep_forever()
+                with trio.CancelScope(deadline=due, shield=True):
+                    await self._wake_up.wait()
                 if not self._ended:
                     await self._check()
         except BaseException as error:
@@ -235,8 +235,7 @@ class Heartbeat:
     def end(self) -> None:
         """Ping no more, and wake whoever waits for a pong."""
         self._ended = True
-        if self._sleep is not None:
-            self._sleep.cancel()
+        self._wake_up.wake()
         for ping in self._under_way.values():
             if ping.ended is not None:
                 ping.ended.set()

@@ -256,6 +256,7 @@ class Reader:
             return []
         if connection.control_arrived or self._transport.unsent or self._discarding:
             self._see_to(batch)
+            self._holder = _NOBODY  # nobody waits who would have to be interrupted
             self._end_if_over()
         return batch
 
@@ -264,6 +265,7 @@ class Reader:
         if not self.ended:  # or the stream was not at fault: `end` has woken us
             self._core.note_stream_error(error)
             self._take_in(None)
+            self._holder = _NOBODY
             self._end_if_over()
         return []
 

@@ -98,13 +98,26 @@ def receive_at_once(transport: StreamTransport) -> BytesLike | None:
         raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
 
 
-async def send_at_once(transport: StreamTransport, data: bytes) -> None:
-    """Send all of the bytes: at once, if that goes."""
+def send_nowait(transport: StreamTransport, data: bytes) -> bytes:
+    """Send of the bytes what a plain socket takes at once; what is left comes back."""
     if isinstance(transport, SocketTransport):
         with contextlib.suppress(OSError):  # the stream itself will say it
-            data = data[transport.write_nowait((data,)) :]
-    if data:
-        await transport.stream.send_all(data)
+            return data[transport.write_nowait((data,)) :]
+    return data
+
+
+async def send_at_once(transport: StreamTransport, data: bytes) -> None:
+    """Send all of the bytes: at once, if that goes."""
+    left = send_nowait(transport, data)
+    if left:
+        await transport.stream.send_all(left)
+
+
+def is_closed_socket(stream: trio.abc.AsyncResource) -> bool:
+    """Whether the socket below a stream is closed, so that nothing is left to close."""
+    while isinstance(stream, trio.SSLStream | TLSStream):
+        stream = stream.transport_stream
+    return isinstance(stream, trio.SocketStream) and stream.socket.fileno() < 0
 
 
 def socket_addresses(stream: trio.abc.Stream) -> tuple[Any, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, Unpack
 
@@ -18,7 +18,7 @@ from ..endpoint import (
     EndpointScope,
     HandshakeTimeout,
     receive_at_once,
-    send_at_once,
+    send_nowait,
     socket_addresses,
     start_tls,
     tls_info,
@@ -26,6 +26,7 @@ from ..endpoint import (
 )
 from ..protocol import (
     Agreement,
+    BytesLike,
     HandshakeError,
     Request,
     RequestReader,
@@ -107,12 +108,10 @@ class Acceptor:
         below = stream
         seat: Seat | None = None
         try:
-            with trio.move_on_at(deadline) as reading:
-                if self.ssl_context is not None:
+            if self.ssl_context is not None:
+                with self._in_time(deadline):
                     stream = await start_tls(stream, self.ssl_context)
-                request, rest = await self._read_request(stream)
-            if reading.cancelled_caught:
-                raise HandshakeTimeout(self.settings.handshake_timeout)
+            request, rest = await self._read_request(stream, deadline)
             request = attrs.evolve(
                 request,
                 client_address=self.settings.proxies.client_address(addresses[1], request),
@@ -131,22 +130,42 @@ class Acceptor:
                 raise HandshakeError(f"the stream broke: {error}") from error
             raise
 
-    async def _read_request(self, stream: trio.abc.Stream) -> tuple[Request, bytes]:
+    @contextlib.contextmanager
+    def _in_time(self, deadline: float) -> Iterator[None]:
+        """Bound what waits for the client; not to be made where nothing has to wait."""
+        with trio.move_on_at(deadline) as scope:
+            yield
+        if scope.cancelled_caught:
+            raise HandshakeTimeout(self.settings.handshake_timeout)
+
+    async def _read_request(
+        self, stream: trio.abc.Stream, deadline: float
+    ) -> tuple[Request, bytes]:
         reader = RequestReader()
         try:
             # Most requests have come with their connection.
             await trio.lowlevel.checkpoint_if_cancelled()
             data = receive_at_once(transport_for(stream))
-            request = None
-            while request is None:
-                if data is None:
-                    data = await stream.receive_some(READ_SIZE)
-                request = reader.receive_data(data) if data else reader.receive_eof()
-                data = None
+            request = reader.receive_data(data) if data else None
+            if request is None:
+                with self._in_time(deadline):
+                    request = await self._read_rest(stream, reader, data)
         except HandshakeError as error:
-            await self._send_plain(stream, self.settings.gate.refuse(error))
+            if not isinstance(error, HandshakeTimeout):
+                await self._send_plain(stream, self.settings.gate.refuse(error))
             raise
         return request, reader.trailing_data
+
+    async def _read_rest(
+        self, stream: trio.abc.Stream, reader: RequestReader, data: BytesLike | None
+    ) -> Request:
+        """Read until the request is complete; `data` was read last, if anything was."""
+        request = None
+        while request is None:
+            if data is None or len(data):
+                data = await stream.receive_some(READ_SIZE)
+            request = reader.receive_data(data) if data else reader.receive_eof()
+        return request
 
     async def _answer(
         self, stream: trio.abc.Stream, request: Request, decision: Decision, deadline: float
@@ -154,10 +173,10 @@ class Acceptor:
         if decision.agreement is None:
             await self._send_plain(stream, decision.response, request.method)
             raise HandshakeError(decision.reason, decision.response.status_code)
-        with trio.move_on_at(deadline) as sending:
-            await send_at_once(transport_for(stream), encode_response(decision.response))
-        if sending.cancelled_caught:
-            raise HandshakeTimeout(self.settings.handshake_timeout)
+        left = send_nowait(transport_for(stream), encode_response(decision.response))
+        if left:
+            with self._in_time(deadline):
+                await stream.send_all(left)
         return decision.agreement
 
     async def _send_plain(

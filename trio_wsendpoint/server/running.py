@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import trio
 
-from ..endpoint import Endpoint, socket_addresses
+from ..endpoint import Endpoint, is_closed_socket, socket_addresses
 from ..protocol import HandshakeError
 from .accept import Acceptor
 from .functions import check_async
@@ -66,8 +66,9 @@ class RunningServer:
             task_status=_Started(task_status, listeners),
         )
 
-    async def _serve(self, stream: trio.abc.Stream) -> None:
+    async def _serve(self, accepted: _Accepted) -> None:
         """Serve one connection. What goes wrong with it is logged, and harms nobody else."""
+        stream = accepted.stream
         peer = socket_addresses(stream)[1]
         try:
             try:
@@ -121,10 +122,24 @@ class _CountingListener(trio.abc.Listener[Any]):
                 await trio.aclose_forcefully(stream)
             raise
         self._limits.handshakes += 1
-        return stream
+        return _Accepted(stream)
 
     async def aclose(self) -> None:
         await self._listener.aclose()
+
+
+class _Accepted(trio.abc.AsyncResource):
+    """A stream that was accepted, which Trio closes by force behind its handler.
+
+    It is closed already by then, and to close it once more would cost a cancelled checkpoint.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+
+    async def aclose(self) -> None:
+        if not is_closed_socket(self.stream):
+            await self.stream.aclose()
 
 
 class _Started(trio.TaskStatus[Any]):
