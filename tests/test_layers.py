@@ -19,15 +19,17 @@ ABOVE = "above"
 FLOORS_BELOW: dict[str, set[str]] = {
     "protocol": set(),
     "endpoint": {"protocol"},
-    "client": {"protocol", "endpoint"},
-    "server": {"protocol", "endpoint"},
-    ABOVE: {"protocol", "endpoint", "client", "server"},
+    "http2": {"protocol", "endpoint"},
+    "client": {"protocol", "endpoint", "http2"},
+    "server": {"protocol", "endpoint", "http2"},
+    ABOVE: {"protocol", "endpoint", "http2", "client", "server"},
 }
 OTHERS_ALLOWED = {
     "protocol": {"attrs", "zlib_ng"},
     "endpoint": {"attrs", "trio"},
-    "client": {"attrs", "trio", "idna", "python_socks", "h2"},
-    "server": {"attrs", "trio", "h2", "werkzeug"},
+    "http2": {"attrs", "trio", "h2", "hpack", "hyperframe"},
+    "client": {"attrs", "trio", "idna", "python_socks"},
+    "server": {"attrs", "trio", "werkzeug"},
     ABOVE: {"attrs", "trio"},
 }
 
@@ -85,6 +87,10 @@ def test_a_module_imports_only_from_below(path: Path) -> None:
         ("endpoint/reader.py", "from ..protocol import frames"),
         ("endpoint/reader.py", "import trio_wsendpoint.protocol.frames"),
         ("endpoint/reader.py", "import h11"),
+        ("endpoint/reader.py", "from ..http2 import Http2Stream"),
+        ("http2/stream.py", "from ..client import connect"),
+        ("client/connect.py", "import h2"),
+        ("client/connect.py", "from ..http2.stream import Http2Stream"),
         ("client/connect.py", "from ..server import serve"),
         ("server/serve.py", "from ..client import connect"),
         ("server/serve.py", "from ..endpoint.reader import Reader"),
@@ -105,6 +111,8 @@ def test_an_import_from_elsewhere_would_be_found(module: str, statement: str) ->
         ("endpoint/reader.py", "from ..protocol import Connection"),
         ("endpoint/reader.py", "from .outbox import Outbox"),
         ("client/connect.py", "from ..endpoint import open_endpoint"),
+        ("client/http2.py", "from ..http2 import open_connection"),
+        ("http2/stream.py", "from h2.errors import ErrorCodes"),
         ("testing.py", "from .endpoint import open_endpoint"),
         ("cli.py", "from . import connect"),
         ("cli.py", "from .testing import open_endpoint_pair"),

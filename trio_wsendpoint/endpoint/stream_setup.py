@@ -125,7 +125,9 @@ def socket_addresses(stream: trio.abc.Stream) -> tuple[Any, Any]:
     while isinstance(stream, trio.SSLStream | TLSStream):
         stream = stream.transport_stream
     if not isinstance(stream, trio.SocketStream):
-        return None, None
+        # One that shares its socket with others knows them itself.
+        addresses: tuple[Any, Any] = getattr(stream, "addresses", (None, None))
+        return addresses
     try:
         return stream.socket.getsockname(), stream.socket.getpeername()
     except OSError:

@@ -34,6 +34,7 @@ from .handshake import (
     Agreement,
     ClientHandshake,
     ServerHandshake,
+    accept_value,
     refusal,
 )
 from .http import (
@@ -45,7 +46,15 @@ from .http import (
     to_extra_headers,
     to_headers,
 )
-from .http11 import RequestReader, ResponseReader, encode_request, encode_response
+from .http11 import (
+    MAX_BODY_SIZE,
+    MAX_HEAD_SIZE,
+    MAX_HEADERS,
+    RequestReader,
+    ResponseReader,
+    encode_request,
+    encode_response,
+)
 from .masking import BYTES_LIKE, BytesLike
 from .messages import (
     PLAIN_TYPES,
@@ -67,6 +76,9 @@ from .trace import describe_frame
 __all__ = [
     "BUFFER_OVERHEAD",
     "BYTES_LIKE",
+    "MAX_BODY_SIZE",
+    "MAX_HEADERS",
+    "MAX_HEAD_SIZE",
     "OPEN",
     "PLAIN_TYPES",
     "TRANSITIONS",
@@ -115,6 +127,7 @@ __all__ = [
     "TLSInfo",
     "TextFrame",
     "WebSocketError",
+    "accept_value",
     "check_close_arguments",
     "check_extensions",
     "create_message",

@@ -1,0 +1,79 @@
+"""A server of HTTP/2 for the tests, with a handler for each WebSocket."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import trio
+
+from trio_wsendpoint import (
+    ConnectionClosed,
+    Endpoint,
+    Request,
+    open_endpoint,
+)
+from trio_wsendpoint.http2 import (
+    Http2Stream,
+    respond,
+    response_fields,
+    serve_connection,
+)
+from trio_wsendpoint.protocol import Role, ServerHandshake
+
+Handler = Callable[[Endpoint], Awaitable[None]]
+
+
+async def echo(endpoint: Endpoint) -> None:
+    async for message in endpoint:
+        await endpoint.send(message)
+
+
+def handle_with(
+    handler: Handler, handshake: ServerHandshake | None = None, **options: Any
+) -> Callable[[Http2Stream, Request], Awaitable[None]]:
+    """What a server does with each stream."""
+    handshake = handshake or ServerHandshake()
+
+    async def handle(stream: Http2Stream, request: Request) -> None:
+        response, agreement = handshake.respond(request)
+        if agreement is None:
+            await respond(stream, response, request.method)
+            return
+        stream.send_fields(response_fields(response))
+        with suppress(ConnectionClosed):
+            async with open_endpoint(
+                stream, Role.SERVER, agreement=agreement, **options
+            ) as endpoint:
+                await handler(endpoint)
+
+    return handle
+
+
+@asynccontextmanager
+async def open_server(
+    handler: Handler = echo,
+    ssl_context: ssl.SSLContext | None = None,
+    max_streams: int = 100,
+    **options: Any,
+) -> AsyncIterator[int]:
+    """A server on a port of its own, which the context manager returns."""
+    handle = handle_with(handler, **options)
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        if ssl_context is not None:
+            ssl_context.set_alpn_protocols(["h2", "http/1.1"])
+            stream = trio.SSLStream(stream, ssl_context, server_side=True)
+            await stream.do_handshake()
+        await serve_connection(stream, handle, max_streams=max_streams)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(
+            lambda task_status: trio.serve_tcp(
+                serve, 0, host="127.0.0.1", task_status=task_status
+            )
+        )
+        yield listeners[0].socket.getsockname()[1]
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,157 @@
+"""HTTP/2 connections that are shared: one for each server, as long as it takes streams."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import trio
+
+from ..endpoint import check_ssl_context
+from ..protocol import Agreement, ClientHandshake, HandshakeError, Role
+from .handshake import request_endpoint
+from .http2 import HTTP2, HTTP11, chosen_protocol, dial, web_scheme
+from .uri import Uri
+
+if TYPE_CHECKING:
+    from ..http2 import Http2Connection
+
+Origin: TypeAlias = tuple[bool, str, int]
+"""Whether over TLS, the host and the port."""
+
+
+@asynccontextmanager
+async def open_http2_pool(
+    *, ssl_context: ssl.SSLContext | None = None
+) -> AsyncIterator[Http2Pool]:
+    """Share HTTP/2 connections among all `connect(url, http2=pool)` to the same server.
+
+    Needs the extra `http2`. A server that does not speak it, or takes no WebSockets over it,
+    is asked by HTTP/1.1, and remembered as such. Leaving the `async with` closes all
+    connections; endpoints that are still open on them are broken off.
+
+    Args:
+        ssl_context: For `wss`, one of its own, as its ALPN protocols are set here.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it.
+        ImportError: the extra is not installed.
+    """
+    from ..http2 import open_connection  # noqa: F401 - to say at once that it is missing
+
+    check_ssl_context(ssl_context, Role.CLIENT)
+    pool = Http2Pool(ssl_context)
+    error: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pool.run)
+        # Kept out of the nursery, which would wrap it in a group.
+        try:
+            yield pool
+        except BaseException as problem:
+            error = problem
+        pool.close()
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error, pool  # or the traceback would hold them in a cycle
+
+
+class Http2Pool:
+    """HTTP/2 connections, shared among those who `connect`; see `open_http2_pool`."""
+
+    def __init__(self, ssl_context: ssl.SSLContext | None) -> None:
+        self._ssl_context = ssl_context
+        self._connections: dict[Origin, list[Http2Connection]] = {}
+        self._without_http2: set[Origin] = set()
+        self._locks: dict[Origin, trio.Lock] = {}
+        # Endpoints that are cancelled still have a goodbye to say over them.
+        self._scope = trio.CancelScope(shield=True)
+        self._nursery: trio.Nursery | None = None
+        self._started = trio.Event()
+        self._closed = False
+
+    async def run(self) -> None:
+        """Run the connections, until the pool is closed."""
+        with self._scope:
+            async with trio.open_nursery() as self._nursery:
+                self._started.set()
+                await trio.sleep_forever()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._closed = True
+        self._scope.cancel()
+
+    async def establish(
+        self, uri: Uri, handshake: ClientHandshake
+    ) -> tuple[trio.abc.Stream, Agreement, bytes]:
+        """Perform an opening handshake, over HTTP/2 if the server takes it.
+
+        Returns:
+            The stream, what was agreed on, and what was read behind the response.
+
+        Raises:
+            trio.ClosedResourceError: the pool was closed.
+            OSError: nothing could be dialled.
+            HandshakeError: the server refused, or answered wrongly, or not at all.
+        """
+        from ..http2 import request_websocket
+
+        if self._closed:
+            raise trio.ClosedResourceError("this pool was closed")
+        origin = (uri.secure, uri.host, uri.port)
+        carrier: Http2Connection | trio.abc.Stream | None = None
+        if origin not in self._without_http2:
+            async with self._locks.setdefault(origin, trio.Lock()):
+                carrier = self._find(origin) or await self._open(uri, origin)
+        if carrier is None:
+            carrier = await dial(uri, self._ssl_context, (HTTP11,))
+        if isinstance(carrier, trio.abc.Stream):
+            try:
+                return carrier, *await request_endpoint(carrier, handshake)
+            except BaseException:
+                await trio.aclose_forcefully(carrier)
+                raise
+        stream, agreement = await request_websocket(carrier, handshake, web_scheme(uri))
+        return stream, agreement, b""
+
+    def _find(self, origin: Origin) -> Http2Connection | None:
+        """A connection that takes one more stream."""
+        usable = [each for each in self._connections.get(origin, ()) if not each.going_away]
+        self._connections[origin] = usable
+        return next((each for each in usable if each.has_free_stream), None)
+
+    async def _open(self, uri: Uri, origin: Origin) -> Http2Connection | trio.abc.Stream | None:
+        """Dial: a connection by HTTP/2, or a stream for HTTP/1.1, or None to dial for it."""
+        if origin in self._without_http2:  # found out while we waited for our turn
+            return None
+        stream = await dial(uri, self._ssl_context, (HTTP2, HTTP11))
+        if uri.secure and chosen_protocol(stream) != HTTP2:
+            self._without_http2.add(origin)
+            return stream
+        await self._started.wait()
+        assert self._nursery is not None
+        connection: Http2Connection = await self._nursery.start(self._keep, stream)
+        await connection.wait_introduced()
+        if connection.ended and uri.secure:
+            raise HandshakeError(f"the server does not speak HTTP/2: {connection.reason}")
+        if connection.ended or not connection.takes_websockets:
+            self._without_http2.add(origin)
+            connection.abandon()
+            return None
+        self._connections[origin].append(connection)
+        return connection
+
+    async def _keep(
+        self, stream: trio.abc.Stream, task_status: trio.TaskStatus[Http2Connection]
+    ) -> None:
+        """Run a connection, until it has ended or is of no more use."""
+        from ..http2 import open_connection
+
+        async with open_connection(stream, Role.CLIENT) as connection:
+            task_status.started(connection)
+            while not connection.is_spent:
+                await connection.wait_changed()
