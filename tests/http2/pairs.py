@@ -61,13 +61,10 @@ async def open_pair(
     if client_stream is None or server_stream is None:
         client_stream, server_stream = memory_stream_pair()
     send, receive = trio.open_memory_channel[Any](1000)
-    async with (
-        open_connection(
-            server_stream,
-            Role.SERVER,
-            **options,
-        ) as server,
-        open_connection(client_stream, Role.CLIENT) as client,
-    ):
-        server.on_request = lambda stream, fields: send.send_nowait((stream, fields))
-        yield Pair(client, server, receive)
+    with trio.fail_after(1000):
+        async with (
+            open_connection(server_stream, Role.SERVER, **options) as server,
+            open_connection(client_stream, Role.CLIENT) as client,
+        ):
+            server.on_request = lambda stream, fields: send.send_nowait((stream, fields))
+            yield Pair(client, server, receive)

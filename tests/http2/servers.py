@@ -42,8 +42,8 @@ def handle_with(
         if agreement is None:
             await respond(stream, response, request.method)
             return
-        stream.send_fields(response_fields(response))
-        with suppress(ConnectionClosed):
+        with suppress(trio.BrokenResourceError, ConnectionClosed):
+            stream.send_fields(response_fields(response))
             async with open_endpoint(
                 stream, Role.SERVER, agreement=agreement, **options
             ) as endpoint:
@@ -70,10 +70,7 @@ async def open_server(
         await serve_connection(stream, handle, max_streams=max_streams)
 
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(
-            lambda task_status: trio.serve_tcp(
-                serve, 0, host="127.0.0.1", task_status=task_status
-            )
-        )
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, listeners)
         yield listeners[0].socket.getsockname()[1]
         nursery.cancel_scope.cancel()

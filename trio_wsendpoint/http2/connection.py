@@ -68,7 +68,7 @@ async def open_connection(
             yield connection
         except BaseException as problem:
             error = problem
-        await connection.finish()
+        connection.finish()
     try:
         error = error or connection.crash
         if error is not None:
@@ -104,8 +104,6 @@ class Http2Connection:
         self._writing = False
         self._lost = False
         self._introduced = False
-        # No cancellation from outside reaches its tasks: it must say goodbye first.
-        self._scope = trio.CancelScope(shield=True)
         self.addresses = socket_addresses(stream)
         self.crash: BaseException | None = None
         self.ended = False
@@ -115,29 +113,35 @@ class Http2Connection:
     # -- its life -------------------------------------------------------------------------
 
     async def run(self, initial_data: BytesLike) -> None:
-        """Read and write, until `finish` is done."""
+        """Read and write, and close the stream when that is over or `finish` is called."""
         try:
-            with self._scope:
+            # No cancellation from outside reaches it: it must say goodbye first.
+            with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write)
                     nursery.start_soon(self._read, initial_data)
+                    await self._close()
+                    nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             self.crash = group.exceptions[0]
-        self._lose()
-
-    async def finish(self) -> None:
-        """Say goodbye, and close the stream."""
-        with trio.CancelScope(shield=True):
-            with trio.move_on_after(GOODBYE_TIMEOUT), suppress(*STREAM_ERRORS):
-                if not self.ended:
-                    self._engine.go_away()
-                await self._wait_written()
-                await self._part()
-                await self._stream.aclose()
+        finally:
             self._lose()
-            self._scope.cancel()
-            with suppress(*STREAM_ERRORS):
+            with trio.CancelScope(shield=True), suppress(*STREAM_ERRORS):
                 await trio.aclose_forcefully(self._stream)
+
+    def finish(self) -> None:
+        """Say goodbye, and close the stream, soon."""
+        if not self.ended:
+            self._engine.go_away()
+            self._end("this connection was closed")
+
+    async def _close(self) -> None:
+        """Close the stream, once nothing more comes or goes."""
+        await self.wait_ended()
+        with trio.move_on_after(GOODBYE_TIMEOUT), suppress(*STREAM_ERRORS):
+            await self._wait_written()
+            await self._part()
+            await self._stream.aclose()
 
     async def _wait_written(self) -> None:
         self._wake_writer()
@@ -154,12 +158,13 @@ class Http2Connection:
         if goes_first and isinstance(self._stream, trio.abc.HalfCloseableStream):
             await self._stream.send_eof()
             while not self._lost:
-                await self._change.park()
+                await self._progress.park()
 
     def _lose(self) -> None:
         """The stream below is broken or at its end."""
         self._lost = True
         self._end("the connection was lost")
+        self._progress.unpark_all()
 
     def _end(self, reason: str) -> None:
         """Nothing more comes or goes, but for what is to be written already."""
@@ -288,7 +293,8 @@ class Http2Connection:
     # -- writing --------------------------------------------------------------------------
 
     def _wake_writer(self) -> None:
-        self._work.unpark()
+        if self._engine.size or self._ready or self._lost:
+            self._work.unpark()
 
     async def _write(self) -> None:
         """The writer task: what all streams have gathered leaves in one write."""

@@ -135,6 +135,8 @@ class Http2Stream(trio.abc.HalfCloseableStream):
             trio.BrokenResourceError: the stream or its connection was broken.
             trio.ClosedResourceError: it was closed here.
         """
+        if not isinstance(max_bytes, int | None):
+            raise TypeError(f"max_bytes must be an int or None, not {max_bytes!r}")
         if max_bytes is not None and max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, not {max_bytes}")
         with self._receivers:
