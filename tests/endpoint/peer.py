@@ -9,12 +9,13 @@ from typing import Literal, Unpack
 import trio
 import trio.testing
 
+from tests.http2.live import http2_stream_pair
 from tests.protocol.wire import CLOSE, KEY, frame
 from trio_wsendpoint.endpoint import Endpoint, EndpointKeywords, open_endpoint
 from trio_wsendpoint.protocol import CloseFrame, Frame, FrameParser, Role
 
-StreamKind = Literal["memory", "socket"]
-STREAM_KINDS: tuple[StreamKind, ...] = ("memory", "socket")
+StreamKind = Literal["memory", "socket", "http2"]
+STREAM_KINDS: tuple[StreamKind, ...] = ("memory", "socket", "http2")
 
 
 class Peer:
@@ -125,6 +126,8 @@ class Peer:
 def stream_pair(kind: StreamKind) -> tuple[trio.abc.Stream, trio.abc.Stream]:
     if kind == "memory":
         return trio.testing.memory_stream_pair()
+    if kind == "http2":
+        return http2_stream_pair()
     left, right = trio.socket.socketpair()
     return trio.SocketStream(left), trio.SocketStream(right)
 
@@ -142,13 +145,13 @@ async def open_scripted(
     Args:
         role: The endpoint's role.
         kind: What lies between them.
-        wrap: Makes the endpoint's stream of one in memory; a socket stays as it is.
+        wrap: Makes the endpoint's stream of one that is no socket, which stays as it is.
         **options: The endpoint's.
     """
     options.setdefault("ping_interval", float("inf"))
     ours, theirs = stream_pair(kind)
     peer = Peer(theirs, role.other, options.get("parser"))
-    if wrap is not None and kind == "memory":
+    if wrap is not None and kind != "socket":
         ours = wrap(ours)
     peer.opposite = ours
     with trio.fail_after(50_000):

@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from tests.endpoint.peer import STREAM_KINDS, Peer, StreamKind, stream_pair
 from tests.protocol.wire import BINARY, TEXT
 from trio_wsendpoint.endpoint import Endpoint, EndpointKeywords, open_endpoint
+from trio_wsendpoint.http2 import Half, Http2Stream
 from trio_wsendpoint.protocol import CloseFrame, ControlFrame, Frame, FrameParser, Role
 
 PAGE = Path(__file__).parents[2] / "docs" / "endings.md"
@@ -368,6 +369,8 @@ def name_of_first(endpoint: Endpoint) -> str:
 def assert_closed(stream: trio.abc.Stream) -> None:
     if isinstance(stream, trio.SocketStream):
         assert stream.socket.fileno() == -1
+    elif isinstance(stream, Http2Stream):
+        assert stream.sending is stream.receiving is Half.BROKEN
     else:
         assert isinstance(stream, trio.StapledStream)
         with pytest.raises(trio.ClosedResourceError):

@@ -13,7 +13,9 @@ import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
 from tests.endpoint.checkpoints import FOREVER, Step
+from tests.http2.live import http2_stream_pair, resume_http2
 from trio_wsendpoint.endpoint import Endpoint, EndpointKeywords, open_endpoint
+from trio_wsendpoint.http2 import Http2Stream
 from trio_wsendpoint.protocol import (
     ClientHandshake,
     CloseFrame,
@@ -31,13 +33,13 @@ from trio_wsendpoint.protocol import (
 )
 from trio_wsendpoint.testing import StallStream, WrappedStream
 
-Kind: TypeAlias = Literal["memory", "lockstep", "socket"]
-KINDS: Final[tuple[Kind, ...]] = ("memory", "lockstep", "socket")
+Kind: TypeAlias = Literal["memory", "lockstep", "socket", "http2"]
+KINDS: Final[tuple[Kind, ...]] = ("memory", "lockstep", "socket", "http2")
 
 Manner: TypeAlias = Literal["good", "reticent", "mute"]
 
-FILLER: Final = "f" * 2**17
-"""More than an outbox and the buffers of a socket here take."""
+FILLER: Final = "f" * 2**18
+"""More than an outbox takes, and the buffers of a socket or of HTTP/2 here."""
 
 
 class ParsingPeer:
@@ -157,6 +159,8 @@ def make_streams(kind: Kind) -> tuple[trio.abc.Stream, trio.abc.Stream]:
     if kind == "memory":
         ours, theirs = memory_stream_pair()
         return StallStream(ours, after_sent=0), theirs
+    if kind == "http2":
+        return http2_stream_pair(stalled=True)
     sockets = trio.socket.socketpair()
     for socket in sockets:
         socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 4096)
@@ -168,6 +172,8 @@ def resume(stream: trio.abc.Stream) -> None:
     """Let a stream that was made stalled take all."""
     if isinstance(stream, StallStream):
         stream.resume()
+    elif isinstance(stream, Http2Stream):
+        resume_http2(stream)
 
 
 async def assert_closed(stream: trio.abc.Stream) -> None:

@@ -18,12 +18,13 @@ from .fields import (
 from .guard import PREFACE
 from .requesting import NotOverHttp2, request_websocket
 from .serving import respond, serve_connection
-from .stream import Http2Stream, StreamRefused
+from .stream import Half, Http2Stream, StreamRefused
 
 del h2
 
 __all__ = [
     "PREFACE",
+    "Half",
     "Http2Connection",
     "Http2Stream",
     "IncomingRequest",
