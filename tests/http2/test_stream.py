@@ -109,6 +109,14 @@ async def test_closed_in_the_middle_it_is_reset(autojump_clock: MockClock) -> No
         assert pair.client.stream_count == pair.server.stream_count == 0
 
 
+async def test_closed_by_force_it_is_only_reset(autojump_clock: MockClock) -> None:
+    async with open_streams() as (_, ours, theirs):
+        await trio.aclose_forcefully(ours)
+        with pytest.raises(trio.BrokenResourceError, match="CANCEL"):
+            await theirs.receive_some()
+        await theirs.aclose()
+
+
 async def test_closed_after_both_ends_it_is_not_reset(autojump_clock: MockClock) -> None:
     async with open_streams() as (_, ours, theirs):
         await ours.send_eof()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from typing import Protocol
 
 import trio
@@ -158,10 +159,15 @@ class Http2Stream(trio.abc.HalfCloseableStream):
         return data
 
     async def aclose(self) -> None:
-        """Close both halves: ends ours, and resets the stream unless the peer's has ended."""
+        """Close both halves: ends ours, and resets the stream if the peer's has not ended.
+
+        Cancelled, as by `trio.aclose_forcefully`, it does no more than to reset it then.
+        """
         if not self._closed:
             self._closed = True
-            if self.sending is Half.OPEN and not self.outgoing:
+            forced = trio.current_effective_deadline() == -math.inf
+            is_over = self.receiving is not Half.OPEN
+            if self.sending is Half.OPEN and not self.outgoing and (is_over or not forced):
                 self._end()
             if Half.OPEN in (self.sending, self.receiving):
                 self._carrier.reset(self, ErrorCodes.CANCEL)
