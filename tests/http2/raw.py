@@ -74,6 +74,18 @@ class RawPeer:
         await self.send(SettingsFrame(0, settings=settings or {}))
         await self.expect(SettingsFrame)
 
+    async def receive_preface(self) -> None:
+        """Be a server: take in what a client sends first."""
+        while len(self._buffer) < len(PREFACE):
+            data = await self.stream.receive_some(2**16)
+            assert data, "the client left"
+            self._buffer += data
+        assert self._buffer.startswith(PREFACE)
+        self._buffer = self._buffer[len(PREFACE) :]
+
+    async def send_data(self, stream_id: int, data: bytes) -> None:
+        await self.send(DataFrame(stream_id, data))
+
     def headers(self, stream_id: int, fields: Fields, *flags: str) -> HeadersFrame:
         data = self._encoder.encode(list(fields))
         return HeadersFrame(stream_id, data, flags=["END_HEADERS", *flags])
@@ -113,7 +125,7 @@ class RawPeer:
         while (frame := await self.receive()) is not None:
             if isinstance(frame, kind) and stream_id in (None, frame.stream_id):
                 return frame
-        raise AssertionError(f"no {kind.__name__} among {self.frames}")
+        raise AssertionError(f"no {kind.__name__}, and last {self.frames[-3:]}")
 
     async def receive_all(self) -> list[Frame]:
         """All frames up to the end."""

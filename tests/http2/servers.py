@@ -16,12 +16,13 @@ from trio_wsendpoint import (
     open_endpoint,
 )
 from trio_wsendpoint.http2 import (
+    Http2Connection,
     Http2Stream,
     respond,
     response_fields,
     serve_connection,
 )
-from trio_wsendpoint.protocol import Role, ServerHandshake
+from trio_wsendpoint.protocol import Response, Role, ServerHandshake
 
 Handler = Callable[[Endpoint], Awaitable[None]]
 
@@ -32,15 +33,18 @@ async def echo(endpoint: Endpoint) -> None:
 
 
 def handle_with(
-    handler: Handler, handshake: ServerHandshake | None = None, **options: Any
+    handler: Handler,
+    handshake: ServerHandshake | None = None,
+    refusal: Response | None = None,
+    **options: Any,
 ) -> Callable[[Http2Stream, Request], Awaitable[None]]:
     """What a server does with each stream."""
     handshake = handshake or ServerHandshake()
 
     async def handle(stream: Http2Stream, request: Request) -> None:
         response, agreement = handshake.respond(request)
-        if agreement is None:
-            await respond(stream, response, request.method)
+        if agreement is None or refusal is not None:
+            await respond(stream, refusal or response, request.method)
             return
         with suppress(trio.BrokenResourceError, ConnectionClosed):
             stream.send_fields(response_fields(response))
@@ -57,17 +61,28 @@ async def open_server(
     handler: Handler = echo,
     ssl_context: ssl.SSLContext | None = None,
     max_streams: int = 100,
+    connections: list[Http2Connection] | None = None,
     **options: Any,
 ) -> AsyncIterator[int]:
-    """A server on a port of its own, which the context manager returns."""
+    """A server on a port of its own, which the context manager returns.
+
+    Args:
+        handler: Runs with each endpoint.
+        ssl_context: With it, over TLS.
+        max_streams: How many a connection may have.
+        connections: Where each connection is to be noted.
+        **options: The handshake, and those of the endpoints.
+    """
     handle = handle_with(handler, **options)
+    noted = [] if connections is None else connections
 
     async def serve(stream: trio.abc.Stream) -> None:
         if ssl_context is not None:
             ssl_context.set_alpn_protocols(["h2", "http/1.1"])
             stream = trio.SSLStream(stream, ssl_context, server_side=True)
-            await stream.do_handshake()
-        await serve_connection(stream, handle, max_streams=max_streams)
+            with suppress(trio.BrokenResourceError):
+                await stream.do_handshake()
+        await serve_connection(stream, handle, max_streams=max_streams, on_open=noted.append)
 
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,7 +28,9 @@ from tests.http2.servers import echo, handle_with
 from trio_wsendpoint import open_endpoint
 from trio_wsendpoint.http2 import (
     Http2Connection,
+    Http2Stream,
     StreamRefused,
+    engine,
     open_connection,
     serve_connection,
 )
@@ -216,6 +219,64 @@ async def test_with_the_peer_s_goaway_streams_under_way_go_on_and_no_new_one_beg
         assert connection.is_spent
 
 
+async def test_what_comes_for_a_stream_that_the_peer_has_not_seen_harms_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_raw_server() as (connection, peer):
+        lost = [connection.open_stream(REQUEST).stream_id for _ in range(3)]
+        await peer.send(GoAwayFrame(0, last_stream_id=0))
+        await wait_all_tasks_blocked()
+        await peer.send(
+            peer.headers(lost[0], [(":status", "103")]),
+            peer.headers(lost[0], [(":status", "200")]),
+            WindowUpdateFrame(lost[0], window_increment=1),
+            DataFrame(lost[0], b"x", flags=["END_STREAM"]),
+            RstStreamFrame(lost[1]),
+            PingFrame(0),
+        )
+        await peer.expect(PingFrame)
+        assert not connection.ended
+
+
+async def test_a_stream_that_is_reset_gives_up_its_turn(autojump_clock: MockClock) -> None:
+    near, far = memory_stream_pair()
+    stalled = StallStream(near, after_sent=0)
+    peer = RawPeer(far)
+    await peer.send(SettingsFrame(0, settings={4: 2**20, 8: 1}))
+    await peer.send(WindowUpdateFrame(0, window_increment=2**20))
+    async with open_connection(stalled, Role.CLIENT) as connection:
+        await connection.wait_introduced()
+        streams = [connection.open_stream(REQUEST) for _ in range(3)]
+        async with trio.open_nursery() as nursery:
+
+            async def send(stream: Http2Stream) -> None:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await stream.send_all(bytes(2 * WRITE_SIZE))
+
+            for stream in streams:
+                nursery.start_soon(send, stream)
+            await wait_all_tasks_blocked()
+            for stream in streams:
+                stream.reset(ErrorCodes.CANCEL)
+            stalled.resume()
+        assert connection.stream_count == 0
+
+
+async def test_the_window_of_the_connection_is_given_back(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_CONNECTION_WINDOW", 2**18)
+    async with open_pair() as pair:
+        for _ in range(3):
+            ours, theirs = await pair.open_streams()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ours.send_all, bytes(STREAM_WINDOW))
+                size = 0
+                while size < STREAM_WINDOW:
+                    size += len(await theirs.receive_some())
+            await ours.aclose()
+
+
 async def test_with_our_goaway_streams_under_way_go_on_and_no_new_one_begins(
     autojump_clock: MockClock,
 ) -> None:
@@ -347,7 +408,7 @@ async def test_a_stream_without_halves_will_do(autojump_clock: MockClock) -> Non
         def __init__(self, stream: trio.abc.Stream) -> None:
             self.stream = stream
             self.send_all = stream.send_all  # type: ignore[method-assign]
-            self.receive_some = stream.receive_some  # type: ignore[method-assign]
+            self.receive_some = stream.receive_some  # type: ignore[method-assign, assignment]
             self.aclose = stream.aclose  # type: ignore[method-assign]
 
         async def send_all(self, data: Any) -> None: ...
@@ -397,12 +458,12 @@ async def test_the_window_of_the_whole_connection_is_kept_to(autojump_clock: Moc
 async def test_a_peer_s_huge_table_of_fields_is_not_filled(autojump_clock: MockClock) -> None:
     async with open_raw_client() as peer:
         await peer.introduce({1: 2**31 - 1})
-        engine = peer.connection._engine  # type: ignore[union-attr]
-        assert engine._h2.encoder.header_table_size == 4096
+        h2 = peer.connection._engine._h2  # type: ignore[union-attr]
+        assert h2.encoder.header_table_size == 4096
         for size in (0, 1000, 100, 2**20, 50, 4096):
             await peer.send(SettingsFrame(0, settings={1: size}))
             await peer.expect(SettingsFrame)
-        assert engine._h2.encoder.table_size_changes == [0, 4096]
+        assert h2.encoder.table_size_changes == [0, 4096]
         assert (await peer.ask(1))[":status"] == "200"
 
 

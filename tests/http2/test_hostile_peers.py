@@ -23,6 +23,7 @@ from hyperframe.frame import (
 from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 
 from tests.http2.raw import CONNECT, GET, RawPeer, open_raw_client
+from trio_wsendpoint import Endpoint
 from trio_wsendpoint.http2.connection import MAX_REPLIES
 from trio_wsendpoint.http2.engine import STREAM_WINDOW
 from trio_wsendpoint.http2.guard import (
@@ -34,6 +35,7 @@ from trio_wsendpoint.http2.guard import (
     MAX_SETTINGS,
     PERIOD,
 )
+from trio_wsendpoint.http2.serving import MAX_LINGERING
 
 CALM = ErrorCodes.ENHANCE_YOUR_CALM
 
@@ -292,32 +294,33 @@ async def test_more_streams_than_there_may_be_end_the_connection(
         await peer.expect_goaway(ErrorCodes.PROTOCOL_ERROR)
 
 
-async def test_streams_that_are_reset_make_no_more_tasks_than_there_may_be(
+async def test_streams_that_end_make_no_more_tasks_than_there_may_be(
     autojump_clock: MockClock,
 ) -> None:
     running = 0
-    most = 0
 
-    async def slow(_: object) -> None:
-        nonlocal running, most
+    async def lingers(endpoint: Endpoint) -> None:
+        nonlocal running
         running += 1
-        most = max(most, running)
+        async for _ in endpoint:
+            pass
         with trio.CancelScope(shield=True):
-            await trio.sleep(5)
+            await trio.sleep(30)
         running -= 1
 
-    async with open_raw_client(slow, max_streams=3) as peer:
+    async with open_raw_client(lingers, max_streams=3) as peer:
         await peer.introduce()
-        for stream_id in range(1, 40, 2):
+        close = DataFrame(1, bytes((0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8)), flags=["END_STREAM"])
+        for stream_id in range(1, 2 * (3 + MAX_LINGERING), 2):
             await peer.send(peer.headers(stream_id, CONNECT))
-            await wait_all_tasks_blocked()
-            await peer.send(RstStreamFrame(stream_id))
-            await wait_all_tasks_blocked()
-        assert most == 3
-        await peer.send(peer.headers(101, CONNECT))
-        await peer.expect_reset(101, ErrorCodes.REFUSED_STREAM)
-        await trio.sleep(20)
-        assert (await peer.ask(103))[":status"] == "200"
+            close.stream_id = stream_id
+            await peer.send(close)
+            await peer.data_of(stream_id)
+        assert running == 3 + MAX_LINGERING
+        await peer.send(peer.headers(1001, CONNECT))
+        await peer.expect_reset(1001, ErrorCodes.REFUSED_STREAM)
+        await trio.sleep(40)
+        assert (await peer.ask(1003))[":status"] == "200"
 
 
 async def test_plain_requests_with_bodies_that_nobody_reads_hold_nothing(

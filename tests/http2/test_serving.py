@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 import trio
 from h2.errors import ErrorCodes
-from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFrame
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    GoAwayFrame,
+    HeadersFrame,
+    RstStreamFrame,
+)
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.http2.raw import CONNECT, GET, RawPeer, open_raw_client
@@ -25,6 +31,18 @@ async def test_many_endpoints_run_side_by_side(autojump_clock: MockClock) -> Non
             text = str(stream_id).encode()
             await peer.send(DataFrame(stream_id, bytes((0x81, 0x81, 0, 0, 0, 0)) + text))
             assert (await peer.expect(DataFrame, stream_id)).data == b"\x81\x01" + text
+
+
+async def test_fields_may_come_in_several_frames(autojump_clock: MockClock) -> None:
+    async with open_raw_client() as peer:
+        await peer.introduce()
+        whole = peer.headers(1, CONNECT)
+        await peer.send(
+            HeadersFrame(1, whole.data[:5]),
+            ContinuationFrame(1, whole.data[5:10]),
+            ContinuationFrame(1, whole.data[10:], flags=["END_HEADERS"]),
+        )
+        assert peer.decode(await peer.expect(HeadersFrame, 1))[":status"] == "200"
 
 
 async def test_the_closing_handshake_ends_the_stream(autojump_clock: MockClock) -> None:

@@ -109,7 +109,7 @@ async def test_many_websockets_of_a_client_of_node_s(
     assert sorted(result["code"] for result in results) == list(range(4000, 4020))
 
 
-async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+async def application(scope: Any, receive: Any, send: Any) -> None:
     """An ASGI application that echoes, and refuses one path."""
     if scope["type"] == "lifespan":
         while True:

@@ -16,6 +16,7 @@ from ..endpoint import (
     Endpoint,
     EndpointScope,
     HandshakeKeywords,
+    HandshakeOptions,
     HandshakeTimeout,
     check_ssl_context,
     parse_keywords,
@@ -117,6 +118,7 @@ async def open_http2(
     from ..http2 import open_connection
 
     uri = parse_origin(url, ssl_context, stream)
+    HandshakeOptions(handshake_timeout=handshake_timeout)  # checks it
     deadline = trio.current_time() + handshake_timeout
     with trio.move_on_at(deadline):
         if stream is None:

@@ -104,6 +104,7 @@ class Http2Connection:
         self._writing = False
         self._lost = False
         self._introduced = False
+        self._said_goodbye = False
         self.addresses = socket_addresses(stream)
         self.crash: BaseException | None = None
         self.ended = False
@@ -131,9 +132,8 @@ class Http2Connection:
 
     def finish(self) -> None:
         """Say goodbye, and close the stream, soon."""
-        if not self.ended:
-            self._engine.go_away()
-            self._end("this connection was closed")
+        self.go_away()
+        self._end("this connection was closed")
 
     async def _close(self) -> None:
         """Close the stream, once nothing more comes or goes."""
@@ -155,8 +155,9 @@ class Http2Connection:
         written last.
         """
         goes_first = self._role is Role.SERVER or self._engine.failure is not None
-        if goes_first and isinstance(self._stream, trio.abc.HalfCloseableStream):
-            await self._stream.send_eof()
+        stream = self._stream
+        if goes_first and not self._lost and isinstance(stream, trio.abc.HalfCloseableStream):
+            await stream.send_eof()
             while not self._lost:
                 await self._progress.park()
 
@@ -230,7 +231,8 @@ class Http2Connection:
 
     def go_away(self) -> None:
         """Say that no more streams are taken; those under way go on."""
-        if self.on_request is not None and not self.ended:
+        if not (self._said_goodbye or self.ended):
+            self._said_goodbye = True
             self.on_request = None
             self._engine.go_away()
             self._wake_writer()
@@ -273,7 +275,7 @@ class Http2Connection:
         """Reset a stream for what the peer did, which it may do only so often."""
         stream.reset(code)
         violation = self._engine.count_reset(trio.current_time())
-        if violation is not None:
+        if violation is not None and not self.ended:
             self._engine.fail(violation)
             self._end(violation.reason)
 
@@ -316,9 +318,7 @@ class Http2Connection:
         while self._ready and self._engine.size < WRITE_SIZE:
             stream = self._ready.popleft()
             stream.is_ready = False
-            if not stream.outgoing or stream.sending is not Half.OPEN:
-                continue
-            if self._send_piece(stream):
+            if stream.sending is Half.OPEN and self._send_piece(stream):
                 self._retry(stream)
             elif not stream.outgoing:
                 stream.on_sent()

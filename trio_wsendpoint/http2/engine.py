@@ -116,8 +116,6 @@ class Engine:
     def receive_data(self, data: BytesLike, now: float) -> list[Event]:
         """Take in what arrived at a time in seconds, and return what it means."""
         events: list[Event] = []
-        if self.failure is not None:
-            return events
         parts, violation = self._guard.receive_data(data, now)
         before = self.size
         try:
@@ -136,7 +134,7 @@ class Engine:
                 violation = self.count_reset(now) or violation
         self._collect()
         self.replies += self.size - before
-        if violation is not None:
+        if violation is not None and self.failure is None:
             self.fail(violation)
         return events
 
@@ -156,11 +154,9 @@ class Engine:
 
     def fail(self, violation: Violation) -> None:
         """End the connection: nothing is sent behind this GOAWAY."""
-        if self.failure is None:
-            self.failure = violation.reason
-            with contextlib.suppress(ProtocolError):
-                self._h2.close_connection(violation.code, violation.reason.encode())
-            self._collect()
+        self.failure = violation.reason
+        self._h2.close_connection(violation.code, violation.reason.encode())
+        self._collect()
 
     # -- what we send ---------------------------------------------------------------------
 
@@ -227,13 +223,11 @@ class Engine:
             self._owed = 0
             self._collect()
 
-    def go_away(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+    def go_away(self) -> None:
         """Say that no more streams of the peer's are taken; those under way go on."""
-        if self.failure is not None:
-            return
         # h2 would take its own for the end of the connection.
         last = self._h2.highest_inbound_stream_id
-        self._queue(GoAwayFrame(0, last_stream_id=last, error_code=code).serialize())
+        self._queue(GoAwayFrame(0, last_stream_id=last).serialize())
 
     def take(self) -> bytes:
         """Take what is to be sent next."""

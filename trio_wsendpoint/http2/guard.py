@@ -123,11 +123,6 @@ class FrameGuard:
         self._updates_earned = 0
         self.resets = Rate(MAX_RESETS)
 
-    @property
-    def in_block(self) -> bool:
-        """Whether header fields have begun and not ended."""
-        return self._block is not None
-
     def on_data_sent(self) -> None:
         """A DATA frame is sent, which the peer answers with updates of its windows."""
         self._updates_earned += _UPDATES_PER_DATA

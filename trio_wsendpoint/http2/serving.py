@@ -20,6 +20,9 @@ from .stream import Half, Http2Stream
 IDLE_TIMEOUT: Final = 60.0
 """Seconds that a client may keep a connection on which no stream is open."""
 
+MAX_LINGERING: Final = 200
+"""Handlers of a connection that may still run when their streams have ended."""
+
 Handle: TypeAlias = Callable[[Http2Stream, Request], Awaitable[None]]
 """What is to be done with a request: answer it, and use the stream or close it."""
 
@@ -52,7 +55,7 @@ async def serve_connection(
         if on_open is not None:
             on_open(connection)
         async with trio.open_nursery() as nursery:
-            server = _Server(connection, handle, nursery, max_streams)
+            server = _Server(connection, handle, nursery, max_streams + MAX_LINGERING)
             connection.on_request = server.take
             with trio.move_on_after(handshake_timeout) as scope:
                 await connection.wait_introduced()
@@ -87,7 +90,6 @@ class _Server:
         except MalformedMessage:
             self.connection.refuse(stream, ErrorCodes.PROTOCOL_ERROR)
             return
-        # Streams that are reset leave the count of those that are open before their tasks end.
         if self.tasks >= self.max_tasks:
             self.connection.refuse(stream, ErrorCodes.REFUSED_STREAM)
             return

@@ -232,8 +232,7 @@ class Http2Stream(trio.abc.HalfCloseableStream):
 
     def on_data(self, data: bytes, size: int) -> None:
         """Bytes have come, which with their padding are so many."""
-        if not self._closed:
-            self._buffer += data
+        self._buffer += data
         self._let_send(size - len(data))
         self._arrival.unpark_all()
 
@@ -246,8 +245,7 @@ class Http2Stream(trio.abc.HalfCloseableStream):
 
     def on_end(self) -> None:
         """The peer's half has ended."""
-        if self.receiving is Half.OPEN:
-            self.receiving = Half.ENDED
+        self.receiving = Half.ENDED
         self._arrival.unpark_all()
 
     def on_sent(self) -> None:
