@@ -36,22 +36,33 @@ def handle_with(
     handler: Handler,
     handshake: ServerHandshake | None = None,
     refusal: Response | None = None,
+    page: Response | None = None,
     **options: Any,
 ) -> Callable[[Http2Stream, Request], Awaitable[None]]:
-    """What a server does with each stream."""
+    """What a server does with each stream.
+
+    Args:
+        handler: Runs with each endpoint.
+        handshake: What is agreed on.
+        refusal: The answer to all, instead.
+        page: The answer to what asks for no WebSocket.
+        **options: Of the endpoints.
+    """
     handshake = handshake or ServerHandshake()
 
     async def handle(stream: Http2Stream, request: Request) -> None:
         response, agreement = handshake.respond(request)
-        if agreement is None or refusal is not None:
+        if page is not None and request.header("Upgrade") is None:
+            await respond(stream, page, request.method)
+        elif agreement is None or refusal is not None:
             await respond(stream, refusal or response, request.method)
-            return
-        with suppress(trio.BrokenResourceError, ConnectionClosed):
-            stream.send_fields(response_fields(response))
-            async with open_endpoint(
-                stream, Role.SERVER, agreement=agreement, **options
-            ) as endpoint:
-                await handler(endpoint)
+        else:
+            with suppress(trio.BrokenResourceError, ConnectionClosed):
+                stream.send_fields(response_fields(response))
+                async with open_endpoint(
+                    stream, Role.SERVER, agreement=agreement, **options
+                ) as endpoint:
+                    await handler(endpoint)
 
     return handle
 
