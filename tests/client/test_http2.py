@@ -211,7 +211,7 @@ async def test_a_handshake_that_gets_no_answer_resets_its_stream(
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ([(":status", "2000")], "no response came: :status"),
+        ([(":status", "2000")], "malformed: :status"),
         ([(":status", "200"), ("connection", "close")], "only for HTTP/1.1"),
         ([(":status", "200"), ("sec-websocket-protocol", "x")], "none that was asked for"),
     ],
@@ -300,7 +300,7 @@ async def test_of_a_long_rejection_the_beginning_is_kept() -> None:
 async def test_a_dial_that_takes_too_long_is_given_up(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def dial(*_: object) -> None:
+    async def dial(*_: object, **__: object) -> None:
         await trio.sleep_forever()
 
     monkeypatch.setattr(trio, "open_tcp_stream", dial)
@@ -646,7 +646,7 @@ async def test_connect_refuses_bad_arguments_beside_a_pool() -> None:
         async with connect("ws://x", http2=True):  # type: ignore[arg-type]
             pass
     async with open_http2_pool() as pool:
-        with pytest.raises(ValueError, match="http2 does not go with stream"):
+        with pytest.raises(ValueError, match="stream must be None where http2 is given"):
             async with connect("ws://x", http2=pool, stream=memory_stream_pair()[0]):
                 pass
 

@@ -40,7 +40,7 @@ def http2_stream_pair(*, stalled: bool = False) -> tuple[Http2Stream, Http2Strea
     exchange(client, server)
     [(theirs, fields)] = taken
     response, _ = ServerHandshake().respond(IncomingRequest.read(fields).request)
-    theirs.send_fields(response_fields(response))
+    theirs.send_fields(response_fields(response, opens=True))
     exchange(client, server)
     for connection in (client, server):
         trio.lowlevel.spawn_system_task(connection.run, b"")

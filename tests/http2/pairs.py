@@ -45,7 +45,7 @@ class Pair:
         request = IncomingRequest.read(fields).request
         response, agreement = ServerHandshake().respond(request)
         assert agreement is not None
-        theirs.send_fields(response_fields(response))
+        theirs.send_fields(response_fields(response, opens=True))
         answer = read_response(await ours.receive_fields(), handshake.request)
         handshake.complete(answer)
         return ours, theirs

@@ -52,13 +52,13 @@ def handle_with(
 
     async def handle(stream: Http2Stream, request: Request) -> None:
         response, agreement = handshake.respond(request)
-        if page is not None and request.header("Upgrade") is None:
+        if page is not None and not request.is_websocket:
             await respond(stream, page, request.method)
         elif agreement is None or refusal is not None:
             await respond(stream, refusal or response, request.method)
         else:
             with suppress(trio.BrokenResourceError, ConnectionClosed):
-                stream.send_fields(response_fields(response))
+                stream.send_fields(response_fields(response, opens=True))
                 async with open_endpoint(
                     stream, Role.SERVER, agreement=agreement, **options
                 ) as endpoint:

@@ -48,7 +48,8 @@ def read(pairs: Pairs) -> IncomingRequest:
 def test_an_extended_connect_is_a_get_with_a_host() -> None:
     incoming = read([*CONNECT, ("origin", "https://example.org"), ("sec-websocket-key", "k")])
     request = incoming.request
-    assert incoming.protocol == "websocket"
+    assert (request.http_version, request.protocol) == ("2", "websocket")
+    assert request.is_websocket
     assert (request.method, request.target) == ("GET", "/chat?room=1")
     assert request.header_values("Host") == ["example.org"]
     assert request.header("Origin") == "https://example.org"
@@ -56,7 +57,7 @@ def test_an_extended_connect_is_a_get_with_a_host() -> None:
 
 def test_a_plain_request_keeps_its_method() -> None:
     incoming = read([(":method", "POST"), *GET[1:], ("content-type", "text/plain")])
-    assert incoming.protocol is None
+    assert (incoming.request.http_version, incoming.request.protocol) == ("2", None)
     assert (incoming.request.method, incoming.request.target) == ("POST", "/")
     assert incoming.request.headers == (("Host", "example.org"), ("content-type", "text/plain"))
 
@@ -134,7 +135,7 @@ def test_both_sides_of_a_handshake_agree() -> None:
         subprotocols=["a"], headers=[("X", "y")], extensions=[PermessageDeflate()]
     )
     response, agreement = server.respond(request)
-    answer = response_fields(response)
+    answer = response_fields(response, opens=True)
     assert answer[0] == (b":status", b"200")
     assert not {b"upgrade", b"connection", b"sec-websocket-accept"} & {n for n, _ in answer}
     agreed = client.complete(read_response(answer, client.request))

@@ -6,11 +6,10 @@ import pytest
 import trio
 
 from tests.conftest import TLSContexts
-from tests.http2.servers import echo, open_server
+from tests.http2.both import open_both
+from tests.http2.servers import echo
 from tests.interop.chromium import CHROMIUM, open_browser
-from trio_wsendpoint import Endpoint, PermessageDeflate
-from trio_wsendpoint.http2 import Http2Connection
-from trio_wsendpoint.protocol import Response, ServerHandshake
+from trio_wsendpoint import Endpoint, PermessageDeflate, Request, Response
 
 pytestmark = [
     pytest.mark.slow,
@@ -51,6 +50,10 @@ Promise.all(%s.map(path => new Promise(done => {
 """
 
 
+async def page(request: Request) -> Response | None:
+    return None if request.is_websocket else Response.html("<title>a page</title>")
+
+
 async def test_twenty_websockets_of_a_page_share_one_connection(
     tls_contexts: TLSContexts,
 ) -> None:
@@ -58,20 +61,20 @@ async def test_twenty_websockets_of_a_page_share_one_connection(
     codes: list[int | None] = []
 
     async def handler(endpoint: Endpoint) -> None:
+        assert endpoint.request.http_version == "2"
         carrying.add(endpoint.remote_address)
         try:
             await echo(endpoint)
         finally:
             codes.append(endpoint.close_code)
 
-    handshake = ServerHandshake(subprotocols=["chat"], extensions=[PermessageDeflate()])
     with trio.fail_after(LONG):
         async with (
-            open_server(
+            open_both(
                 handler,
-                tls_contexts.server,
-                handshake=handshake,
-                page=Response(200, [("Content-Type", "text/html")], b"<title>a page</title>"),
+                ssl_context=tls_contexts.server,
+                on_request=page,
+                subprotocols=["chat"],
                 extensions=[PermessageDeflate()],
                 max_message_size=None,
             ) as port,
@@ -90,10 +93,7 @@ async def test_twenty_websockets_of_a_page_share_one_connection(
 
 
 async def test_what_the_server_does_is_seen_by_the_page(tls_contexts: TLSContexts) -> None:
-    connections: list[Http2Connection] = []
-
     async def handler(endpoint: Endpoint) -> None:
-        assert endpoint.request is not None
         await endpoint.send("hello")
         if endpoint.request.target == "/closes":
             await endpoint.aclose(4001, "go away")
@@ -103,12 +103,7 @@ async def test_what_the_server_does_is_seen_by_the_page(tls_contexts: TLSContext
 
     with trio.fail_after(LONG):
         async with (
-            open_server(
-                handler,
-                tls_contexts.server,
-                page=Response(200, body=b"a page"),
-                connections=connections,
-            ) as port,
+            open_both(handler, ssl_context=tls_contexts.server, on_request=page) as port,
             open_browser() as browser,
         ):
             await browser.visit(f"https://localhost:{port}/")

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from tests.conftest import TLSContexts
-from tests.http2.servers import echo, open_server
+from tests.http2.both import open_both
 from trio_wsendpoint import HandshakeRejected, connect, open_http2, open_http2_pool
 
 NODE = shutil.which("node")
@@ -99,7 +99,7 @@ async def test_many_websockets_of_a_client_of_node_s(
 ) -> None:
     context = tls_contexts.server if secure else None
     with trio.fail_after(LONG):
-        async with open_server(echo, context) as port:
+        async with open_both(ssl_context=context) as port:
             url = f"{'https' if secure else 'http'}://127.0.0.1:{port}"
             command = [str(NODE), str(SCRIPT), "client", url, "20", "300000"]
             done = await trio.run_process(command, capture_stdout=True)

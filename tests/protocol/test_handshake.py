@@ -478,7 +478,6 @@ def make_connect(**changes: Any) -> Request:
             ("sec-websocket-version", "13"),
             ("sec-websocket-protocol", "chat.v2, chat.v1"),
         ],
-        "CONNECT",
         http_version="2",
         protocol="websocket",
     )
@@ -496,9 +495,8 @@ def test_an_extended_connect_of_http_2_gets_a_200_and_no_upgrade() -> None:
 @pytest.mark.parametrize(
     ("changes", "status_code"),
     [
-        ({"method": "GET", "protocol": None}, 400),
-        ({"method": "GET"}, 400),
-        ({"protocol": "other"}, 400),
+        ({"method": "GET", "protocol": None}, 404),
+        ({"protocol": "other"}, 404),
         ({"headers": {"sec-websocket-version": "8"}}, 426),
         ({"headers": ()}, 400),
     ],

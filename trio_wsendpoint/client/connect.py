@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Generator
+from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Unpack
 
@@ -11,7 +12,7 @@ import attrs
 import trio
 
 from ..endpoint import Endpoint, EndpointScope, HandshakeTimeout
-from ..protocol import Agreement, HandshakeRejected, HeadersLike, Role
+from ..protocol import Agreement, ClientHandshake, HandshakeRejected, HeadersLike, Role
 from .dialling import begin_tls, open_tcp, open_unix
 from .handshake import request_endpoint
 from .options import ENVIRONMENT, ConnectOptions, DialKeywords, parse_options
@@ -143,25 +144,37 @@ async def _go(
     hop: Hop, options: ConnectOptions, scope: trio.CancelScope
 ) -> Established | HandshakeRejected:
     """Dial, begin TLS, shake hands; a redirect that may be followed comes back."""
+    try:
+        handshake = options.handshake_for(hop.url, hop.headers)
+        if options.http2 is None:
+            return await _go_alone(hop, options, handshake, scope)
+        return Established(
+            *await options.http2.establish(
+                hop.url, handshake, partial(_dial, hop.url, options), options.proxy
+            )
+        )
+    except HandshakeRejected as error:
+        if error.status_code in STATUS_CODES and options.may_redirect:
+            return error
+        raise
+
+
+async def _go_alone(
+    hop: Hop, options: ConnectOptions, handshake: ClientHandshake, scope: trio.CancelScope
+) -> Established:
+    """Go there by a connection of our own."""
     below = stream = await _dial(hop.url, options)
     try:
         if hop.url.secure and not isinstance(stream, trio.SSLStream):
             stream = await begin_tls(stream, options.ssl_context, hop.server_hostname)
-        handshake = options.handshake_for(hop.url, hop.headers)
         agreement, rest = await request_endpoint(
             stream, handshake, scope, secure=hop.url.secure
         )
         return Established(stream, agreement, rest)
-    except BaseException as error:
+    except BaseException:
         # What is already known must not get lost where the time is just over.
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(below)
-        if (
-            isinstance(error, HandshakeRejected)
-            and error.status_code in STATUS_CODES
-            and options.may_redirect
-        ):
-            return error
         raise
 
 

@@ -1,13 +1,12 @@
-"""WebSockets over HTTP/2: one connection to a server, or a pool of them (RFC 8441)."""
+"""`open_http2`: one connection of HTTP/2 to a server, for any number of WebSockets."""
 
 from __future__ import annotations
 
-import functools
 import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import attrs
 import trio
@@ -18,27 +17,33 @@ from ..endpoint import (
     HandshakeKeywords,
     HandshakeOptions,
     HandshakeTimeout,
+    check_keywords,
     check_ssl_context,
-    parse_keywords,
-    start_tls,
 )
-from ..protocol import ClientHandshake, HandshakeError, Role
-from .uri import Uri, parse_uri
+from ..protocol import HandshakeError, Role
+from .alpn import HTTP2, begin_tls_offering, web_scheme
+from .dialling import open_tcp
+from .options import parse_options
+from .url import Url, parse_url
 
 if TYPE_CHECKING:
     from ..http2 import Http2Connection
 
-HTTP2: Final = "h2"
-HTTP11: Final = "http/1.1"
-
 _WEB_SCHEME = re.compile("http(?=s?://)", re.IGNORECASE)
+
+
+class SessionKeywords(HandshakeKeywords, total=False):
+    """What `Http2Session.connect` takes: of the options of `connect`, those for a request."""
+
+    user_agent: str | None
+    origin: str | None
 
 
 @attrs.frozen
 class Http2Session:
-    """An HTTP/2 connection to a server, for any number of WebSockets; see `open_http2`."""
+    """A connection of HTTP/2 to a server, for any number of WebSockets; see `open_http2`."""
 
-    _uri: Uri
+    _url: Url
     _connection: Http2Connection
 
     @property
@@ -48,7 +53,7 @@ class Http2Session:
 
     @asynccontextmanager
     async def connect(
-        self, target: str = "/", **options: Unpack[HandshakeKeywords]
+        self, target: str = "/", **options: Unpack[SessionKeywords]
     ) -> AsyncIterator[Endpoint]:
         """Open a WebSocket on a stream of its own, and run an endpoint over it.
 
@@ -56,7 +61,8 @@ class Http2Session:
 
         Args:
             target: Path and query.
-            **options: See `EndpointOptions` and `HandshakeOptions`.
+            **options: See `EndpointOptions`; and `handshake_timeout`, `subprotocols`,
+                `headers`, `user_agent` and `origin` of `ConnectOptions`.
 
         Raises:
             TypeError, ValueError: an argument is wrong; the message names it.
@@ -68,22 +74,18 @@ class Http2Session:
         """
         from ..http2 import request_websocket
 
-        endpoint_options, handshake_options = parse_keywords(options, "connect")
-        handshake = ClientHandshake(
-            self._uri.host_header,
-            target,
-            subprotocols=handshake_options.subprotocols,
-            headers=handshake_options.headers,
-            extensions=endpoint_options.extensions,
-        )
+        check_keywords("connect", options, SessionKeywords.__annotations__)
+        parsed = parse_options(options, "connect")
+        handshake = attrs.evolve(parsed.handshake, host=self._url.host_header, target=target)
         established = None
-        with trio.move_on_after(handshake_options.handshake_timeout):
-            scheme = web_scheme(self._uri)
-            established = await request_websocket(self._connection, handshake, scheme)
+        with trio.move_on_after(parsed.handshake_timeout):
+            established = await request_websocket(
+                self._connection, handshake, web_scheme(self._url)
+            )
         if established is None:
-            raise HandshakeTimeout(handshake_options.handshake_timeout)
+            raise HandshakeTimeout(parsed.handshake_timeout)
         stream, agreement = established
-        async with EndpointScope(stream, Role.CLIENT, endpoint_options, agreement) as endpoint:
+        async with EndpointScope(stream, Role.CLIENT, parsed.endpoint, agreement) as endpoint:
             yield endpoint
 
 
@@ -111,18 +113,19 @@ async def open_http2(
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it.
         ImportError: the extra is not installed.
-        OSError: nothing could be dialled.
+        ConnectError: nothing could be dialled; also an `OSError`.
         HandshakeError: the server does not speak HTTP/2.
         HandshakeTimeout: all of that took more than `handshake_timeout`.
     """
     from ..http2 import open_connection
 
-    uri = parse_origin(url, ssl_context, stream)
+    origin = parse_origin(url, ssl_context, stream)
     HandshakeOptions(handshake_timeout=handshake_timeout)  # checks it
     deadline = trio.current_time() + handshake_timeout
     with trio.move_on_at(deadline):
         if stream is None:
-            stream = await dial(uri, ssl_context, (HTTP2,))
+            below = await open_tcp(origin.host, origin.port, None)
+            stream = await begin_tls_offering(below, origin, ssl_context, HTTP2)
     if stream is None:
         raise HandshakeTimeout(handshake_timeout)
     async with open_connection(stream, Role.CLIENT) as connection:
@@ -132,12 +135,12 @@ async def open_http2(
             raise HandshakeTimeout(handshake_timeout)
         if connection.ended:
             raise HandshakeError(f"the server does not speak HTTP/2: {connection.reason}")
-        yield Http2Session(uri, connection)
+        yield Http2Session(origin, connection)
 
 
 def parse_origin(
-    url: str, ssl_context: ssl.SSLContext | None, stream: trio.abc.Stream | None = None
-) -> Uri:
+    url: str, ssl_context: ssl.SSLContext | None, stream: trio.abc.Stream | None
+) -> Url:
     """Take the URL of a server to pieces, and check what belongs to it.
 
     Raises:
@@ -145,58 +148,16 @@ def parse_origin(
     """
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not {type(url).__name__}")
-    uri = parse_uri(_WEB_SCHEME.sub("ws", url, count=1))
-    if uri.target != "/":
+    origin = parse_url(_WEB_SCHEME.sub("ws", url, count=1))
+    if origin.target != "/":
         raise ValueError("url must not have a path or query: these are for session.connect")
-    if uri.username is not None:
+    if origin.username is not None:
         raise ValueError("url must not have a user name: give session.connect a header")
     check_ssl_context(ssl_context, Role.CLIENT)
-    if ssl_context is not None and not uri.secure:
+    if ssl_context is not None and not origin.secure:
         raise ValueError("ssl_context needs a url that begins with https:// or wss://")
     if not isinstance(stream, trio.abc.Stream | None):
         raise TypeError(f"stream must be a trio.abc.Stream, not {type(stream).__name__}")
     if stream is not None and ssl_context is not None:
         raise ValueError("ssl_context must be None where there is a stream already")
-    return uri
-
-
-def web_scheme(uri: Uri) -> str:
-    """What stands in `:scheme`."""
-    return "https" if uri.secure else "http"
-
-
-async def dial(
-    uri: Uri, ssl_context: ssl.SSLContext | None, protocols: tuple[str, ...]
-) -> trio.abc.Stream:
-    """Connect to a server, and begin TLS with ALPN where there is any.
-
-    Raises:
-        OSError: nothing could be dialled.
-        HandshakeError: TLS failed, or HTTP/2 is all that is offered and was not chosen.
-    """
-    below = await trio.open_tcp_stream(uri.host, uri.port)
-    if not uri.secure:
-        return below
-    try:
-        context = ssl_context or _default_context()
-        context.set_alpn_protocols(list(protocols))
-        stream = await start_tls(below, context, uri.host)
-        chosen = chosen_protocol(stream)
-        if protocols == (HTTP2,) and chosen != HTTP2:
-            raise HandshakeError(f"the server does not speak HTTP/2: ALPN has chosen {chosen}")
-        return stream
-    except BaseException:
-        await trio.aclose_forcefully(below)
-        raise
-
-
-@functools.cache
-def _default_context() -> ssl.SSLContext:
-    return ssl.create_default_context()
-
-
-def chosen_protocol(stream: trio.abc.Stream) -> str | None:
-    """What ALPN has chosen on a stream with TLS, if anything."""
-    tls: Any = getattr(stream, "ssl_object", stream)
-    choice: str | None = tls.selected_alpn_protocol()
-    return choice
+    return origin

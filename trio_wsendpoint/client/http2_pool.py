@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,15 +11,17 @@ import trio
 
 from ..endpoint import check_ssl_context
 from ..protocol import Agreement, ClientHandshake, HandshakeError, Role
+from .alpn import HTTP2, HTTP11, begin_tls_offering, chosen_protocol, web_scheme
 from .handshake import request_endpoint
-from .http2 import HTTP2, HTTP11, chosen_protocol, dial, web_scheme
-from .uri import Uri
+from .url import Url
 
 if TYPE_CHECKING:
     from ..http2 import Http2Connection
 
-Origin: TypeAlias = tuple[bool, str, int]
-"""Whether over TLS, the host and the port."""
+Key: TypeAlias = tuple[Hashable, Hashable]
+"""What tells servers apart, and ways to them."""
+
+Dial: TypeAlias = Callable[[], Awaitable[trio.abc.Stream]]
 
 
 @asynccontextmanager
@@ -64,9 +66,9 @@ class Http2Pool:
 
     def __init__(self, ssl_context: ssl.SSLContext | None) -> None:
         self._ssl_context = ssl_context
-        self._connections: dict[Origin, list[Http2Connection]] = {}
-        self._without_http2: set[Origin] = set()
-        self._locks: dict[Origin, trio.Lock] = {}
+        self._connections: dict[Key, list[Http2Connection]] = {}
+        self._without_http2: set[Key] = set()
+        self._locks: dict[Key, trio.Lock] = {}
         # Endpoints that are cancelled still have a goodbye to say over them.
         self._scope = trio.CancelScope(shield=True)
         self._nursery: trio.Nursery | None = None
@@ -86,63 +88,71 @@ class Http2Pool:
         self._scope.cancel()
 
     async def establish(
-        self, uri: Uri, handshake: ClientHandshake
+        self, url: Url, handshake: ClientHandshake, dial: Dial, way: Hashable
     ) -> tuple[trio.abc.Stream, Agreement, bytes]:
         """Perform an opening handshake, over HTTP/2 if the server takes it.
+
+        Args:
+            url: Where the server is.
+            handshake: What is asked of it.
+            dial: Opens a socket to it, where there has to be a new one.
+            way: What tells this way of dialling from others.
 
         Returns:
             The stream, what was agreed on, and what was read behind the response.
 
         Raises:
             trio.ClosedResourceError: the pool was closed.
-            OSError: nothing could be dialled.
-            HandshakeError: the server refused, or answered wrongly, or not at all.
+            WebSocketError: the server cannot be reached, or refused, or answered wrongly.
         """
         from ..http2 import request_websocket
 
         if self._closed:
             raise trio.ClosedResourceError("this pool was closed")
-        origin = (uri.secure, uri.host, uri.port)
+        key = (url.origin, way)
         carrier: Http2Connection | trio.abc.Stream | None = None
-        if origin not in self._without_http2:
-            async with self._locks.setdefault(origin, trio.Lock()):
-                carrier = self._find(origin) or await self._open(uri, origin)
+        if key not in self._without_http2:
+            async with self._locks.setdefault(key, trio.Lock()):
+                carrier = self._find(key) or await self._open(url, key, dial)
         if carrier is None:
-            carrier = await dial(uri, self._ssl_context, (HTTP11,))
+            carrier = await begin_tls_offering(await dial(), url, self._ssl_context, HTTP11)
         if isinstance(carrier, trio.abc.Stream):
             try:
-                return carrier, *await request_endpoint(carrier, handshake)
+                agreed = await request_endpoint(carrier, handshake, secure=url.secure)
+                return carrier, *agreed
             except BaseException:
                 await trio.aclose_forcefully(carrier)
                 raise
-        stream, agreement = await request_websocket(carrier, handshake, web_scheme(uri))
+        stream, agreement = await request_websocket(carrier, handshake, web_scheme(url))
         return stream, agreement, b""
 
-    def _find(self, origin: Origin) -> Http2Connection | None:
+    def _find(self, key: Key) -> Http2Connection | None:
         """A connection that takes one more stream."""
-        usable = [each for each in self._connections.get(origin, ()) if not each.going_away]
-        self._connections[origin] = usable
+        usable = [each for each in self._connections.get(key, ()) if not each.going_away]
+        self._connections[key] = usable
         return next((each for each in usable if each.has_free_stream), None)
 
-    async def _open(self, uri: Uri, origin: Origin) -> Http2Connection | trio.abc.Stream | None:
+    async def _open(
+        self, url: Url, key: Key, dial: Dial
+    ) -> Http2Connection | trio.abc.Stream | None:
         """Dial: a connection by HTTP/2, or a stream for HTTP/1.1, or None to dial for it."""
-        if origin in self._without_http2:  # found out while we waited for our turn
+        if key in self._without_http2:  # found out while we waited for our turn
             return None
-        stream = await dial(uri, self._ssl_context, (HTTP2, HTTP11))
-        if uri.secure and chosen_protocol(stream) != HTTP2:
-            self._without_http2.add(origin)
+        stream = await begin_tls_offering(await dial(), url, self._ssl_context, HTTP2, HTTP11)
+        if url.secure and chosen_protocol(stream) != HTTP2:
+            self._without_http2.add(key)
             return stream
         await self._started.wait()
         assert self._nursery is not None
         connection: Http2Connection = await self._nursery.start(self._keep, stream)
         await connection.wait_introduced()
-        if connection.ended and uri.secure:
+        if connection.ended and url.secure:
             raise HandshakeError(f"the server does not speak HTTP/2: {connection.reason}")
         if connection.ended or not connection.takes_websockets:
-            self._without_http2.add(origin)
+            self._without_http2.add(key)
             connection.abandon()
             return None
-        self._connections[origin].append(connection)
+        self._connections[key].append(connection)
         return connection
 
     async def _keep(

@@ -17,6 +17,7 @@ import trio
 
 from ..endpoint import EndpointKeywords, EndpointOptions, check_ssl_context, parse_keywords
 from ..protocol import ClientHandshake, Headers, HeadersLike, Role
+from .http2_pool import Http2Pool
 from .proxy import Proxy, parse_proxy
 from .url import Url, to_host, without_zone
 
@@ -58,6 +59,7 @@ class DialKeywords(EndpointKeywords, total=False):
     unix_path: str | os.PathLike[str] | None
     server_hostname: str | None
     local_address: str | None
+    http2: Http2Pool | None
 
 
 def _once(values: Any) -> Any:
@@ -147,12 +149,20 @@ def _check_local_address(_: object, __: object, value: Any) -> None:
         )
 
 
+def _check_pool(_: object, __: object, value: Any) -> None:
+    if not isinstance(value, Http2Pool | None):
+        raise TypeError(f"http2 must be a pool of open_http2_pool, not {type(value).__name__}")
+
+
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
     except ValueError:
         return False
     return True
+
+
+_NOT_SHARED: Final = ("stream", "unix_path", "local_address")
 
 
 @attrs.frozen(kw_only=True)
@@ -176,6 +186,7 @@ class ConnectOptions:
         unix_path: The path of a Unix socket, instead of the URL's host and port.
         server_hostname: The name for TLS to ask for and to verify, instead of the URL's host.
         local_address: The IP address to dial from.
+        http2: A pool of `open_http2_pool`, whose connections are shared.
         handshake: The handshake that all are made from, whatever their URL.
     """
 
@@ -196,6 +207,7 @@ class ConnectOptions:
     unix_path: str | None = attrs.field(default=None, converter=_to_path)
     server_hostname: str | None = attrs.field(default=None, converter=_to_server_hostname)
     local_address: str | None = attrs.field(default=None, validator=_check_local_address)
+    http2: Http2Pool | None = attrs.field(default=None, validator=_check_pool)
     handshake: ClientHandshake = attrs.field(init=False, repr=False)
 
     @handshake.default
@@ -233,6 +245,11 @@ class ConnectOptions:
             others = [name for name, given in ways.items() if given and name != way]
             if ways[way] and others:
                 raise ValueError(f"{others[0]} must be None where {way} is given")
+        if self.http2 is not None:
+            # Its connections are shared with those who were given something else.
+            for name in (*_NOT_SHARED, "ssl_context", "server_hostname"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} must be None where http2 is given")
         if isinstance(self.stream, trio.SSLStream):
             # Its checks would silently not be made.
             for name in ("ssl_context", "server_hostname"):

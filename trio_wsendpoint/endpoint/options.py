@@ -58,7 +58,8 @@ def _check_interval(instance: object, attribute: attrs.Attribute[float], value: 
     check_seconds(instance, attribute, value, zero=False)
 
 
-def _check_count(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+def check_count(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """An attrs validator: a positive number of something."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
     if value < 1:
@@ -68,7 +69,7 @@ def _check_count(_: object, attribute: attrs.Attribute[Any], value: Any) -> None
 def check_limit(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """An attrs validator: a positive number of something, or None."""
     if value is not None:
-        _check_count(_, attribute, value)
+        check_count(_, attribute, value)
 
 
 def _check_callable(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -117,7 +118,7 @@ class EndpointOptions:
             received before the endpoint stops reading.
     """
 
-    max_pings: int = attrs.field(default=3, validator=_check_count)
+    max_pings: int = attrs.field(default=3, validator=check_count)
     ping_interval: float = attrs.field(default=20.0, validator=_check_interval)
     close_timeout: float = attrs.field(default=10.0, validator=check_seconds)
     cancel_timeout: float = attrs.field(default=1.0, validator=check_seconds)
@@ -135,7 +136,7 @@ class EndpointOptions:
     raise_on_close: bool = attrs.field(
         default=False, validator=attrs.validators.instance_of(bool)
     )
-    max_look_ahead: int = attrs.field(default=2**18, validator=_check_count)
+    max_look_ahead: int = attrs.field(default=2**18, validator=check_count)
 
     _inbound: InboundOptions = attrs.field(init=False, repr=False, eq=False)
 

@@ -1,7 +1,7 @@
 """Header fields of HTTP/2 to requests and responses of HTTP/1.1, and back (RFC 9113, 8441).
 
-An opening handshake over HTTP/2 is the same one with a few parts left out. So it is turned
-into that of HTTP/1.1 where it comes in, as a gateway would, and one code checks and decides.
+An opening handshake over HTTP/2 is the same one with a few parts left out. So an extended
+CONNECT is told as the GET that it stands for, and one code checks and decides.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ _LEFT_OUT: Final = _HOP_BY_HOP | {"host", "te", "sec-websocket-key", "sec-websoc
 _NAME = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-z]+")
 _PSEUDO: Final = frozenset((":method", ":scheme", ":authority", ":path", ":protocol"))
 _STATUS = re.compile(r"[2-9][0-9][0-9]")
-# Stands for the key of a client that needs none.
-_KEY: Final = "AAAAAAAAAAAAAAAAAAAAAA=="
+_NO_LENGTH: Final = frozenset({204, 304})
 _UPGRADE: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 
 
@@ -64,13 +63,11 @@ class IncomingRequest:
     """A request as it came in.
 
     Attributes:
-        request: The request that it would be in HTTP/1.1.
-        protocol: What an extended CONNECT asks for, or None.
+        request: The request; a GET, and its Host the authority, if it is an extended CONNECT.
         too_large: Whether its fields are more than is read of them.
     """
 
     request: Request
-    protocol: str | None = None
     too_large: bool = False
 
     @classmethod
@@ -88,16 +85,17 @@ class IncomingRequest:
         headers = [("Host", authority)] if authority is not None else []
         if method == "CONNECT" and protocol is not None:
             method = "GET"
-            headers += (*_UPGRADE, ("Sec-WebSocket-Key", _KEY))
         headers += [pair for pair in _join_cookies(others) if pair[0] not in _LEFT_OUT]
         target = pseudo.get(":path", authority or "")
         try:
-            request = Request(target, headers, method or "")
+            request = Request(
+                target, headers, method or "", http_version="2", protocol=protocol
+            )
         except ValueError as error:
             raise MalformedMessage(str(error)) from None
         size = sum(len(name) + len(value) for name, value in fields)
         too_large = size > MAX_HEAD_SIZE or len(fields) > MAX_HEADERS
-        return cls(request, protocol, too_large)
+        return cls(request, too_large)
 
 
 def _check_pseudo(pseudo: dict[str, str], method: str | None, protocol: str | None) -> None:
@@ -144,16 +142,20 @@ def _raw(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers]
 
 
-def response_fields(response: Response) -> list[tuple[bytes, bytes]]:
-    """The header fields of a response; a 101 is a 200 here (RFC 8441 section 5)."""
-    accepts = response.status_code == 101
+def response_fields(response: Response, *, opens: bool = False) -> list[tuple[bytes, bytes]]:
+    """The header fields of a response.
+
+    Args:
+        response: The response.
+        opens: Whether it opens a WebSocket, and has no body.
+    """
     headers = [pair for pair in response.headers if pair[0].lower() not in _LEFT_OUT]
-    if not accepts and response.status_code != 204:
+    if not opens and response.status_code not in _NO_LENGTH:
         headers = [pair for pair in headers if pair[0].lower() != "content-length"]
         headers.append(("content-length", str(len(response.body))))
         if response.body and response.header("Content-Type") is None:
             headers.append(("content-type", "text/plain; charset=utf-8"))
-    return _raw([(":status", "200" if accepts else str(response.status_code)), *headers])
+    return _raw([(":status", str(response.status_code)), *headers])
 
 
 def connect_fields(request: Request, scheme: str) -> list[tuple[bytes, bytes]]:

@@ -48,9 +48,13 @@ async def request_websocket(
     except BaseException as error:
         stream.reset(ErrorCodes.CANCEL)
         if isinstance(error, StreamRefused):
-            raise HandshakeError(f"the server refused the stream: {error}", 503) from error
-        if isinstance(error, trio.BrokenResourceError | MalformedMessage):
-            raise HandshakeError(f"no response came: {error}") from error
+            raise HandshakeError(
+                f"the server refused the stream: {error}", 503, temporary=True
+            ) from error
+        if isinstance(error, trio.BrokenResourceError):
+            raise HandshakeError(f"no response came: {error}", temporary=True) from error
+        if isinstance(error, MalformedMessage):
+            raise HandshakeError(f"the response is malformed: {error}") from error
         raise
 
 
@@ -66,7 +70,7 @@ async def _open_stream(
     while not connection.has_free_stream:
         if connection.going_away:
             reason = connection.reason or "the server is going away"
-            raise HandshakeError(f"no stream can be opened: {reason}", 503)
+            raise HandshakeError(f"no stream can be opened: {reason}", 503, temporary=True)
         await connection.wait_changed()
     return connection.open_stream(connect_fields(handshake.request, scheme))
 

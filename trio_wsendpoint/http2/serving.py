@@ -57,11 +57,13 @@ async def serve_connection(
         async with trio.open_nursery() as nursery:
             server = _Server(connection, handle, nursery, max_streams + MAX_LINGERING)
             connection.on_request = server.take
-            with trio.move_on_after(handshake_timeout) as scope:
-                await connection.wait_introduced()
-            if not scope.cancelled_caught:
-                await _wait_over(connection)
-            connection.go_away()
+            try:
+                with trio.move_on_after(handshake_timeout) as scope:
+                    await connection.wait_introduced()
+                if not scope.cancelled_caught:
+                    await _wait_over(connection)
+            finally:
+                connection.go_away()
 
 
 async def _wait_over(connection: Http2Connection) -> None:
@@ -112,7 +114,7 @@ def _refuse(incoming: IncomingRequest) -> Response | None:
     """What is not even a question for the application."""
     if incoming.too_large:
         return Response(431, body=b"the header fields are too large\n")
-    if incoming.protocol not in (None, "websocket"):
+    if incoming.request.protocol not in (None, "websocket"):
         return Response(501, body=b"the only :protocol here is websocket\n")
     if incoming.request.method == "CONNECT":
         return Response(501, body=b"this is no proxy\n")

@@ -248,9 +248,9 @@ def _check_request(request: Request, fields: _Fields) -> None:
     """Hold a request against section 4.2.1, or in HTTP/2 against RFC 8441 section 5."""
     if request.http_version.startswith("1"):
         _check_upgrade(request, fields)
-    elif request.method != "CONNECT" or not request.is_websocket:
+    elif not request.is_websocket:
         raise HandshakeError(
-            "this is a WebSocket endpoint: it takes a CONNECT with :protocol websocket"
+            "this is a WebSocket endpoint: it takes a CONNECT with :protocol websocket", 404
         )
     # "If this version does not match a version understood by the server, the server MUST
     # abort the WebSocket handshake ... and instead send an appropriate HTTP error code (such

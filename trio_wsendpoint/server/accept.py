@@ -61,8 +61,11 @@ async def accept(
         HeartbeatTimeout: on leaving, if the peer was given up on.
     """
     settings = Settings.parse("accept", options, AcceptKeywords)
+    established = await Acceptor(settings).establish(stream)
+    assert isinstance(established, Established)
     # What came behind the request is not to be held for as long as the connection.
-    scope = (await Acceptor(settings).establish(stream)).open()
+    scope = established.open()
+    del established
     async with scope as endpoint:
         yield endpoint
 
@@ -91,14 +94,31 @@ class Established:
 
 
 @attrs.frozen
+class Http2Opening:
+    """A connection that turned out to be one of HTTP/2, for any number of WebSockets.
+
+    Attributes:
+        stream: What it runs on.
+        initial_data: What was read of it already.
+        addresses: Ours and the client's.
+    """
+
+    stream: trio.abc.Stream
+    initial_data: bytes
+    addresses: tuple[Any, Any]
+
+
+@attrs.frozen
 class Acceptor:
     """Accepts any number of connections: HTTP/1.1 in front of a `Gate`."""
 
     settings: Settings
     ssl_context: ssl.SSLContext | None = None
 
-    async def establish(self, stream: trio.abc.Stream) -> Established:
+    async def establish(self, stream: trio.abc.Stream) -> Established | Http2Opening:
         """Perform the opening handshake on a stream, or answer what is none, and close it.
+
+        Only where the settings allow HTTP/2, what comes back may be that.
 
         Raises:
             HandshakeError: it ended without a connection.
@@ -111,7 +131,13 @@ class Acceptor:
             if self.ssl_context is not None:
                 with self._in_time(deadline):
                     stream = await start_tls(stream, self.ssl_context)
-            request, rest = await self._read_request(stream, deadline)
+            first = b""
+            if self.settings.max_streams is not None:
+                with self._in_time(deadline):
+                    first, is_http2 = await _read_first(stream)
+                if is_http2:
+                    return Http2Opening(stream, first, addresses)
+            request, rest = await self._read_request(stream, deadline, first)
             request = attrs.evolve(
                 request,
                 client_address=self.settings.proxies.client_address(addresses[1], request),
@@ -139,13 +165,13 @@ class Acceptor:
             raise HandshakeTimeout(self.settings.handshake_timeout)
 
     async def _read_request(
-        self, stream: trio.abc.Stream, deadline: float
+        self, stream: trio.abc.Stream, deadline: float, first: bytes
     ) -> tuple[Request, bytes]:
         reader = RequestReader()
         try:
             # Most requests have come with their connection.
             await trio.lowlevel.checkpoint_if_cancelled()
-            data = receive_at_once(transport_for(stream))
+            data = first or receive_at_once(transport_for(stream))
             request = reader.receive_data(data) if data else None
             if request is None:
                 with self._in_time(deadline):
@@ -196,3 +222,16 @@ class Acceptor:
                     while await stream.receive_some(READ_SIZE):
                         pass
                 await stream.aclose()
+
+
+async def _read_first(stream: trio.abc.Stream) -> tuple[bytes, bool]:
+    """Read until it can be told what a client speaks; says whether it is HTTP/2."""
+    from ..http2 import PREFACE
+
+    first = b""
+    while len(first) < len(PREFACE) and PREFACE.startswith(first):
+        data = await stream.receive_some(READ_SIZE)
+        if not data:
+            break
+        first += data
+    return first, first.startswith(PREFACE)

@@ -14,6 +14,7 @@ from ..endpoint import (
     EndpointOptions,
     HandshakeKeywords,
     HandshakeOptions,
+    check_count,
     check_keywords,
     check_limit,
     split_keywords,
@@ -44,6 +45,8 @@ class ServerKeywords(AcceptKeywords, total=False):
     max_connections: int | None
     max_connections_per_host: int | None
     max_handshakes: int | None
+    http2: bool
+    max_streams: int
 
 
 @functools.cache
@@ -86,6 +89,10 @@ class ServerOptions:
         max_connections: Connections that may be open at a time; None for no limit.
         max_connections_per_host: The same with one client address.
         max_handshakes: Opening handshakes, plain requests among them, that may be under way.
+        http2: Whether HTTP/2 is spoken too, which needs the extra `http2`: it is offered by
+            ALPN, for which that of `ssl_context` is set, and without TLS taken from clients
+            that know of it.
+        max_streams: WebSockets and requests that one connection of HTTP/2 may have open.
     """
 
     on_request: tuple[OnRequest, ...] = attrs.field(default=None, converter=to_hooks)
@@ -102,6 +109,8 @@ class ServerOptions:
     max_connections: int | None = attrs.field(default=None, validator=check_limit)
     max_connections_per_host: int | None = attrs.field(default=None, validator=check_limit)
     max_handshakes: int | None = attrs.field(default=None, validator=check_limit)
+    http2: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    max_streams: int = attrs.field(default=100, validator=check_count)
     proxies: Proxies = attrs.field(init=False)
 
     @proxies.default
@@ -123,12 +132,14 @@ class Settings:
         gate: What it says to requests.
         proxies: Who may tell who the client is.
         handshake_timeout: Seconds that an opening handshake may take.
+        max_streams: How many a connection of HTTP/2 may have; None where it is not spoken.
     """
 
     endpoint: EndpointOptions
     gate: Gate
     proxies: Proxies
     handshake_timeout: float
+    max_streams: int | None
 
     @classmethod
     def parse(
@@ -167,4 +178,7 @@ class Settings:
                 server.max_handshakes,
             ),
         )
-        return cls(endpoint, gate, server.proxies, handshake.handshake_timeout)
+        if server.http2:
+            from ..http2 import PREFACE  # noqa: F401 - to say at once that the extra is missing
+        max_streams = server.max_streams if server.http2 else None
+        return cls(endpoint, gate, server.proxies, handshake.handshake_timeout, max_streams)

@@ -8,11 +8,12 @@ from typing import Any, TypeAlias
 
 import trio
 
-from ..endpoint import Endpoint, is_closed_socket, socket_addresses
+from ..endpoint import Endpoint, EndpointScope, is_closed_socket, socket_addresses
 from ..protocol import HandshakeError
-from .accept import Acceptor
+from .accept import Acceptor, Http2Opening
 from .functions import check_async
-from .limits import Limits
+from .http2 import offer_http2, serve_http2
+from .limits import Limits, Seat
 from .log import log_end, log_handler_failure, log_no_connection, without_failures
 from .options import Settings
 from .routing import Router
@@ -47,6 +48,8 @@ class RunningServer:
         check_async("handler", handler, "the endpoint")
         routes = handler.on_request if isinstance(handler, Router) else None
         settings = Settings.parse(caller, keywords, routes=routes)
+        if settings.max_streams is not None and ssl_context is not None:
+            offer_http2(ssl_context)
         self._handler = handler
         self._acceptor = Acceptor(settings, ssl_context)
         self.limits = settings.gate.limits
@@ -78,10 +81,17 @@ class RunningServer:
         except HandshakeError as error:
             log_no_connection(error, peer)
             return
-        with established.seat:
-            scope = established.open()
-            # What came behind the request is not to be held for as long as the connection.
-            del established, stream, peer
+        if isinstance(established, Http2Opening):
+            await serve_http2(established, self._acceptor.settings, self._run)
+            return
+        seat, scope = established.seat, established.open()
+        # What came behind the request is not to be held for as long as the connection.
+        del established, stream, peer
+        await self._run(seat, scope)
+
+    async def _run(self, seat: Seat, scope: EndpointScope) -> None:
+        """Run the handler with an endpoint."""
+        with seat:
             endpoint: Endpoint | None = None
             logged = False
             try:

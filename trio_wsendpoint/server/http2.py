@@ -1,0 +1,72 @@
+"""A server's connections of HTTP/2: the same gate and the same handler for each stream."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from ..endpoint import EndpointScope, tls_info
+from ..protocol import HandshakeError, Request, Role
+from .accept import Http2Opening
+from .limits import Seat
+from .log import log_no_connection
+from .options import Settings
+
+if TYPE_CHECKING:
+    from ..http2 import Http2Stream
+
+
+def offer_http2(ssl_context: ssl.SSLContext) -> None:
+    """Have TLS offer HTTP/2, and HTTP/1.1 to those who want that."""
+    ssl_context.set_alpn_protocols(["h2", "http/1.1"])
+
+
+async def serve_http2(
+    opening: Http2Opening,
+    settings: Settings,
+    run: Callable[[Seat, EndpointScope], Awaitable[None]],
+) -> None:
+    """Serve a connection of HTTP/2 until its end.
+
+    Args:
+        opening: The connection.
+        settings: What is said to its requests.
+        run: Runs the handler with an endpoint.
+    """
+    from ..http2 import respond, response_fields, serve_connection
+
+    tls = tls_info(opening.stream)
+    peer = opening.addresses[1]
+
+    async def handle(stream: Http2Stream, request: Request) -> None:
+        deadline = trio.current_time() + settings.handshake_timeout
+        address = settings.proxies.client_address(peer, request)
+        request = attrs.evolve(request, client_address=address, tls=tls)
+        decision = await settings.gate.decide(request, deadline)
+        if decision.agreement is None or decision.seat is None:
+            with trio.move_on_at(deadline):
+                await respond(stream, decision.response, request.method)
+            refused = HandshakeError(decision.reason, decision.response.status_code)
+            log_no_connection(refused, peer)
+            return
+        with decision.seat:
+            try:
+                stream.send_fields(response_fields(decision.response, opens=True))
+            except trio.BrokenResourceError as error:
+                log_no_connection(error, peer)
+                return
+            scope = EndpointScope(stream, Role.SERVER, settings.endpoint, decision.agreement)
+            await run(decision.seat, scope)
+
+    assert settings.max_streams is not None
+    await serve_connection(
+        opening.stream,
+        handle,
+        initial_data=opening.initial_data,
+        handshake_timeout=settings.handshake_timeout,
+        max_streams=settings.max_streams,
+    )
