@@ -40,6 +40,7 @@ class Peer:
     environment: dict[str, str] = attrs.field(factory=dict)
     only: tuple[str, ...] = ()  # the scenarios that it can do, where it cannot do most
     without: tuple[str, ...] = ()  # the scenarios that it cannot do
+    http2: bool = False  # whether it speaks that
 
     @property
     def is_installed(self) -> bool:
@@ -48,11 +49,13 @@ class Peer:
 
     def can_do(self, scenario: str) -> bool:
         """Whether the library offers what `scenario` is about."""
+        if scenario.startswith("http2-") and not self.http2:
+            return False
         return scenario not in self.without and (not self.only or scenario in self.only)
 
 
 PEERS = [
-    Peer("ours", "trio_wsendpoint", "ours", ("trio_wsendpoint",)),
+    Peer("ours", "trio_wsendpoint", "ours", ("trio_wsendpoint", "h2"), http2=True),
     Peer(
         "ours-pure",
         "trio_wsendpoint, pure Python",

@@ -16,7 +16,7 @@ from statistics import mean
 import attrs
 import trustme
 
-from tests.bench import deflated, load, raw_server
+from tests.bench import deflated, load, load_http2, raw_server
 from tests.bench.programs import Peer, Program, ProgramError, run_program
 from tests.bench.wire import client_frame, server_frame
 
@@ -140,6 +140,23 @@ def deflate(peer: Peer, *, size: int) -> Iterator[Measure]:
 
 
 @contextmanager
+def http2_echo(peer: Peer, *, size: int, streams: int = 1) -> Iterator[Measure]:
+    """A server that answers messages of `size` bytes on the streams of one connection."""
+    payload = random.Random(size).randbytes(size)
+    sent, expected = client_frame(payload), server_frame(payload)
+    with run_server(peer, "--http2") as (program, address):
+
+        def measure(seconds: float) -> Figure:
+            connection = load_http2.Streams(address, streams)
+            program.come_to_rest()
+            value = cpu_per_message(program, partial(connection.echo, sent, expected), seconds)
+            connection.close()
+            return Figure(value)
+
+        yield measure
+
+
+@contextmanager
 def handshakes(peer: Peer) -> Iterator[Measure]:
     """A server that answers opening handshakes; closing is not part of the figure."""
     with run_server(peer) as (program, address):
@@ -236,6 +253,12 @@ WORK: list[tuple[str, str, Callable[[Peer], AbstractContextManager[Measure]]]] =
     ("deflate-2k", "deflated 2 KB JSON", partial(deflate, size=2 * KIB)),
     ("tls-32", "TLS echo 32 B", partial(echo, work=load.echo, size=32, tls=True)),
     ("tls-64k", "TLS echo 64 KB", partial(echo, work=load.echo, size=64 * KIB, tls=True)),
+    (
+        "http2-32",
+        "HTTP/2 echo 32 B, 100 streams",
+        partial(http2_echo, size=32, streams=100),
+    ),
+    ("http2-64k", "HTTP/2 echo 64 KB", partial(http2_echo, size=64 * KIB)),
     (
         "broadcast-1k",
         "broadcast 1 KB to 1,000, by sends",

@@ -19,6 +19,7 @@ class Settings:
 
     broadcast: bool
     deflate: bool
+    http2: bool
     ssl_context: ssl.SSLContext | None
 
 
@@ -40,6 +41,7 @@ def server_settings() -> Settings:
     parser.add_argument("--cpu", type=int)
     parser.add_argument("--broadcast", action="store_true")
     parser.add_argument("--deflate", action="store_true")
+    parser.add_argument("--http2", action="store_true")
     parser.add_argument("--certificate", type=Path)
     options = parser.parse_args()
     pin(options.cpu)
@@ -48,7 +50,7 @@ def server_settings() -> Settings:
     if options.certificate is not None:
         ssl_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         ssl_context.load_cert_chain(options.certificate)
-    return Settings(options.broadcast, options.deflate, ssl_context)
+    return Settings(options.broadcast, options.deflate, options.http2, ssl_context)
 
 
 def announce(port: int) -> None:

@@ -34,6 +34,7 @@ async def main() -> None:
         host="127.0.0.1",
         ssl_context=settings.ssl_context,
         extensions=[PermessageDeflate()] if settings.deflate else [],
+        http2=settings.http2,
     )
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(service)
