@@ -30,6 +30,7 @@ from tests.endpoint.world import (
     assert_closed,
     make_streams,
     meet_as_client,
+    meet_as_http2_server,
     meet_as_peer,
     meet_as_server,
     open_world,
@@ -39,11 +40,14 @@ from tests.endpoint.world import (
 from trio_wsendpoint import (
     ConnectionClosedError,
     Endpoint,
+    Http2Session,
     ReceiveStream,
     Reconnecting,
     SendStream,
     connect,
     open_endpoint,
+    open_http2,
+    open_http2_pool,
     reconnecting,
     serve,
     serve_listeners,
@@ -99,7 +103,7 @@ def is_async(function: object) -> bool:
         return "__aenter__" in vars(function)
     if not inspect.isfunction(function):
         return False
-    name, _, _ = function.__annotations__.get("return", "").partition("[")
+    name, _, _ = (function.__annotations__.get("return") or "").partition("[")
     returned = function.__globals__.get(name)
     return hasattr(returned, "__aenter__")
 
@@ -107,7 +111,7 @@ def is_async(function: object) -> bool:
 def public_methods() -> set[str]:
     names = {
         f"{cls.__name__}.{name}"
-        for cls in (Endpoint, SendStream, ReceiveStream, Reconnecting)
+        for cls in (Endpoint, SendStream, ReceiveStream, Reconnecting, Http2Session)
         for name in dir(cls)
         if is_async(getattr(cls, name)) and (name[0] != "_" or name == "__anext__")
     }
@@ -535,6 +539,38 @@ async def hands_out_an_attempt(kind: Kind, canceller: Canceller) -> Seen:
     return Seen(outcome.raised, effect, "usable")
 
 
+@contextlib.asynccontextmanager
+async def session_over(stream: trio.abc.Stream, **options: Any) -> AsyncIterator[Endpoint]:
+    """Open a WebSocket on a connection of HTTP/2."""
+    async with (
+        open_http2("http://localhost", stream=stream) as session,
+        session.connect(**options) as endpoint,
+    ):
+        yield endpoint
+
+
+@contextlib.asynccontextmanager
+async def pool_over(stream: trio.abc.Stream, **options: Any) -> AsyncIterator[Endpoint]:
+    """Open a WebSocket through a pool, which dials the stream."""
+    dialled = False
+
+    async def dial(*_: object, **__: object) -> trio.abc.Stream:
+        nonlocal dialled
+        dialled = True
+        return stream
+
+    try:
+        with mock.patch.object(trio, "open_tcp_stream", dial):
+            async with (
+                open_http2_pool() as pool,
+                connect("ws://127.0.0.1/", http2=pool, **options) as endpoint,
+            ):
+                yield endpoint
+    finally:
+        if not dialled:
+            await trio.aclose_forcefully(stream)
+
+
 def open_over(stream: trio.abc.Stream, **options: Any) -> Any:
     return open_endpoint(stream, Role.SERVER, **options)
 
@@ -593,6 +629,9 @@ SCENES: dict[str, list[Scene]] = {
     "accept": [opens(accept, meet_as_client)],
     "connect": [opens(connect_over, meet_as_server)],
     "Attempt": [opens(reconnect_over, meet_as_server)],
+    "open_http2": [opens(session_over, meet_as_http2_server)],
+    "Http2Session.connect": [opens(session_over, meet_as_http2_server)],
+    "open_http2_pool": [opens(pool_over, meet_as_http2_server)],
     "Reconnecting.__anext__": [hands_out_an_attempt],
 }
 

@@ -15,7 +15,7 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair
 from tests.endpoint.checkpoints import FOREVER, Step
 from tests.http2.live import http2_stream_pair, resume_http2
 from trio_wsendpoint.endpoint import Endpoint, EndpointKeywords, open_endpoint
-from trio_wsendpoint.http2 import Http2Stream
+from trio_wsendpoint.http2 import Http2Stream, response_fields, serve_connection
 from trio_wsendpoint.protocol import (
     ClientHandshake,
     CloseFrame,
@@ -24,6 +24,7 @@ from trio_wsendpoint.protocol import (
     FrameParser,
     InboundOptions,
     Message,
+    Request,
     RequestReader,
     ResponseReader,
     Role,
@@ -263,6 +264,16 @@ async def meet_as_server(stream: trio.abc.Stream, met: list[ParsingPeer]) -> Non
     except trio.BrokenResourceError:
         return
     met.append(await go_on(stream, Role.SERVER, reader.trailing_data))
+
+
+async def meet_as_http2_server(stream: trio.abc.Stream, met: list[ParsingPeer]) -> None:
+    async def handle(below: Http2Stream, request: Request) -> None:
+        response, _ = ServerHandshake().respond(request)
+        with contextlib.suppress(trio.BrokenResourceError):
+            below.send_fields(response_fields(response, opens=True))
+            met.append(await go_on(below, Role.SERVER))
+
+    await serve_connection(stream, handle)
 
 
 async def receive_bytes(stream: trio.abc.Stream) -> bytes:

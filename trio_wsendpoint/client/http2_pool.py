@@ -142,17 +142,30 @@ class Http2Pool:
         if url.secure and chosen_protocol(stream) != HTTP2:
             self._without_http2.add(key)
             return stream
-        await self._started.wait()
-        assert self._nursery is not None
-        connection: Http2Connection = await self._nursery.start(self._keep, stream)
-        await connection.wait_introduced()
-        if connection.ended and url.secure:
-            raise HandshakeError(f"the server does not speak HTTP/2: {connection.reason}")
+        connection = await self._adopt(stream)
+        try:
+            await connection.wait_introduced()
+            if connection.ended and url.secure:
+                raise HandshakeError(f"the server does not speak HTTP/2: {connection.reason}")
+        except BaseException:
+            connection.abandon()
+            raise
         if connection.ended or not connection.takes_websockets:
             self._without_http2.add(key)
             connection.abandon()
             return None
         self._connections[key].append(connection)
+        return connection
+
+    async def _adopt(self, stream: trio.abc.Stream) -> Http2Connection:
+        """Run a connection on a stream, in a task of the pool's."""
+        try:
+            await self._started.wait()
+            assert self._nursery is not None
+            connection: Http2Connection = await self._nursery.start(self._keep, stream)
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
         return connection
 
     async def _keep(
