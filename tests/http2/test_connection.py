@@ -34,8 +34,9 @@ from trio_wsendpoint.http2 import (
     open_connection,
     serve_connection,
 )
-from trio_wsendpoint.http2.connection import GOODBYE_TIMEOUT, MAX_INTERIM_RESPONSES, WRITE_SIZE
+from trio_wsendpoint.http2.connection import GOODBYE_TIMEOUT, MAX_INTERIM_RESPONSES
 from trio_wsendpoint.http2.engine import STREAM_WINDOW
+from trio_wsendpoint.http2.writer import WRITE_SIZE
 from trio_wsendpoint.protocol import Role
 from trio_wsendpoint.testing import StallStream, WrappedStream
 

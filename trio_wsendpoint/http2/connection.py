@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -27,9 +26,8 @@ from ..protocol import BytesLike, Role
 from .engine import MAX_STREAMS, Engine
 from .fields import Fields
 from .stream import Half, Http2Stream
+from .writer import Writer
 
-WRITE_SIZE: Final = 2**16
-"""Bytes of all streams that gather for one write at most, but for what one frame adds."""
 MAX_REPLIES: Final = 2**16
 """Bytes that answer the peer and wait to be written, at which nothing more is read."""
 MAX_INTERIM_RESPONSES: Final = 10
@@ -96,12 +94,8 @@ class Http2Connection:
         self._engine = Engine(role, max_streams)
         self.on_request: OnRequest | None = None
         self._streams: dict[int, Http2Stream] = {}
-        # Streams that have something to send and a window for it, each in its turn.
-        self._ready: deque[Http2Stream] = deque()
-        self._work = trio.lowlevel.ParkingLot()
-        self._progress = trio.lowlevel.ParkingLot()
+        self._writer = Writer(stream, self._engine, self._lose)
         self._change = trio.lowlevel.ParkingLot()
-        self._writing = False
         self._lost = False
         self._introduced = False
         self._said_goodbye = False
@@ -119,7 +113,7 @@ class Http2Connection:
             # No cancellation from outside reaches it: it must say goodbye first.
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._write)
+                    nursery.start_soon(self._writer.run)
                     nursery.start_soon(self._read, initial_data)
                     await self._close()
                     nursery.cancel_scope.cancel()
@@ -139,14 +133,9 @@ class Http2Connection:
         """Close the stream, once nothing more comes or goes."""
         await self.wait_ended()
         with trio.move_on_after(GOODBYE_TIMEOUT), suppress(*STREAM_ERRORS):
-            await self._wait_written()
+            await self._writer.wait_written()
             await self._part()
             await self._stream.aclose()
-
-    async def _wait_written(self) -> None:
-        self._wake_writer()
-        while (self._engine.size or self._writing) and not self._lost:
-            await self._progress.park()
 
     async def _part(self) -> None:
         """End our half of the stream, and wait for the peer to end its own.
@@ -159,13 +148,13 @@ class Http2Connection:
         if goes_first and not self._lost and isinstance(stream, trio.abc.HalfCloseableStream):
             await stream.send_eof()
             while not self._lost:
-                await self._progress.park()
+                await self._writer.progress.park()
 
     def _lose(self) -> None:
         """The stream below is broken or at its end."""
         self._lost = True
         self._end("the connection was lost")
-        self._progress.unpark_all()
+        self._writer.give_up()
 
     def _end(self, reason: str) -> None:
         """Nothing more comes or goes, but for what is to be written already."""
@@ -175,10 +164,8 @@ class Http2Connection:
             for stream in list(self._streams.values()):
                 stream.on_broken(reason)
             self._streams.clear()
-            self._ready.clear()
-        self._wake_writer()
+        self._writer.drop()
         self._change.unpark_all()
-        self._progress.unpark_all()
 
     # -- for those who use it -------------------------------------------------------------
 
@@ -226,7 +213,7 @@ class Http2Connection:
         stream = Http2Stream(self, self._engine.next_stream_id, self.addresses)
         self._streams[stream.stream_id] = stream
         self._engine.send_fields(stream.stream_id, fields)
-        self._wake_writer()
+        self._writer.wake()
         return stream
 
     def go_away(self) -> None:
@@ -235,41 +222,31 @@ class Http2Connection:
             self._said_goodbye = True
             self.on_request = None
             self._engine.go_away()
-            self._wake_writer()
+            self._writer.wake()
 
     # -- for its streams ------------------------------------------------------------------
 
     def offer(self, stream: Http2Stream) -> None:
         """Send what a stream has: now, or as soon as its turn comes."""
-        if not self._ready:
-            while self._engine.size < WRITE_SIZE and self._send_piece(stream):
-                pass
-        self._retry(stream)
-        self._wake_writer()
-
-    def _send_piece(self, stream: Http2Stream) -> bool:
-        """Send one frame of a stream's; says whether there may be more to send."""
-        count = self._engine.send_data(stream.stream_id, stream.outgoing)
-        stream.outgoing = stream.outgoing[count:]
-        return count > 0 and len(stream.outgoing) > 0
+        self._writer.offer(stream)
 
     def send_fields(self, stream: Http2Stream, fields: Fields, *, end: bool) -> None:
         """Send header fields."""
         self._engine.send_fields(stream.stream_id, fields, end=end)
         self._have_ended(stream)
-        self._wake_writer()
+        self._writer.wake()
 
     def end(self, stream: Http2Stream) -> None:
         """End our half of a stream."""
         self._engine.end_stream(stream.stream_id)
         self._have_ended(stream)
-        self._wake_writer()
+        self._writer.wake()
 
     def reset(self, stream: Http2Stream, code: ErrorCodes) -> None:
         """End both halves of a stream."""
         self._forget(stream)
         self._engine.reset_stream(stream.stream_id, code)
-        self._wake_writer()
+        self._writer.wake()
 
     def refuse(self, stream: Http2Stream, code: ErrorCodes) -> None:
         """Reset a stream for what the peer did, which it may do only so often."""
@@ -282,7 +259,7 @@ class Http2Connection:
     def give_back(self, stream: Http2Stream, count: int) -> None:
         """Let the peer send so many bytes more of a stream."""
         self._engine.give_back(stream.stream_id, count)
-        self._wake_writer()
+        self._writer.wake()
 
     def _have_ended(self, stream: Http2Stream) -> None:
         if stream.sending is not Half.OPEN and stream.receiving is not Half.OPEN:
@@ -291,38 +268,6 @@ class Http2Connection:
     def _forget(self, stream: Http2Stream) -> None:
         self._streams.pop(stream.stream_id, None)
         self._change.unpark_all()
-
-    # -- writing --------------------------------------------------------------------------
-
-    def _wake_writer(self) -> None:
-        if self._engine.size or self._ready or self._lost:
-            self._work.unpark()
-
-    async def _write(self) -> None:
-        """The writer task: what all streams have gathered leaves in one write."""
-        while not self._lost:
-            data = self._gather()
-            if data:
-                self._writing = True
-                try:
-                    await self._stream.send_all(data)
-                except STREAM_ERRORS:
-                    self._lose()
-                self._writing = False
-            self._progress.unpark_all()
-            if not data:
-                await self._work.park()
-
-    def _gather(self) -> bytes:
-        """Take what is to be written next; each stream that is ready has its turn."""
-        while self._ready and self._engine.size < WRITE_SIZE:
-            stream = self._ready.popleft()
-            stream.is_ready = False
-            if stream.sending is Half.OPEN and self._send_piece(stream):
-                self._retry(stream)
-            elif not stream.outgoing:
-                stream.on_sent()
-        return self._engine.take()
 
     # -- reading --------------------------------------------------------------------------
 
@@ -335,7 +280,7 @@ class Http2Connection:
             # It answers whatever comes; one that does not take the answers gets to send
             # no more of it.
             while self._engine.replies > MAX_REPLIES and not self.ended:
-                await self._progress.park()
+                await self._writer.progress.park()
             try:
                 data = await self._stream.receive_some(READ_SIZE)
             except STREAM_ERRORS:
@@ -350,11 +295,11 @@ class Http2Connection:
                 handle(self, event)
         if self._engine.failure is not None:
             self._end(self._engine.failure)
-        self._wake_writer()
+        self._writer.wake()
 
     def _on_settings(self, _: Event) -> None:
         self._introduced = True
-        self._retry_all()
+        self._writer.retry(self._streams.values())
         self._change.unpark_all()
 
     def _on_request_fields(self, event: Any) -> None:
@@ -398,18 +343,9 @@ class Http2Connection:
 
     def _on_window(self, event: Any) -> None:
         if not event.stream_id:
-            self._retry_all()
+            self._writer.retry(self._streams.values())
         elif event.stream_id in self._streams:
-            self._retry(self._streams[event.stream_id])
-
-    def _retry_all(self) -> None:
-        for stream in self._streams.values():
-            self._retry(stream)
-
-    def _retry(self, stream: Http2Stream) -> None:
-        if stream.outgoing and not stream.is_ready:
-            stream.is_ready = True
-            self._ready.append(stream)
+            self._writer.retry((self._streams[event.stream_id],))
 
     def _on_goaway(self, event: Any) -> None:
         self.going_away = True
