@@ -5,15 +5,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from tests.compliance import suite
 
 AGENT = "trio_wsendpoint"
-SERVER = "tests.compliance.echo_server"
-CLIENT = "tests.compliance.echo_client"
+SERVER = ("tests.compliance.echo_server",)
+CLIENT = ("tests.compliance.echo_client",)
+HTTP2_SERVER = ("tests.compliance.http2_bridge", "server")
+HTTP2_CLIENT = ("tests.compliance.http2_bridge", "client")
 
 # In seconds. One case may take 480; a log that is silent for longer tells of a hang.
 STALLED_AFTER = 500
@@ -24,12 +27,14 @@ class PeerError(Exception):
     """One of the two sides did not start, or came to a halt before the last case."""
 
 
-def run_server_role(python: Path, cases: list[str], folder: Path) -> None:
+def run_server_role(
+    python: Path, cases: list[str], folder: Path, peer: Sequence[str] = SERVER
+) -> None:
     """Run the suite's fuzzing client against our server."""
     with (
         (folder / "wstest.log").open("wb") as log,
         (folder / "peer.log").open("wb") as peer_log,
-        running(start_peer(SERVER, stdout=subprocess.PIPE, stderr=peer_log)) as server,
+        running(start_peer(*peer, stdout=subprocess.PIPE, stderr=peer_log)) as server,
     ):
         url = read_line(server)
         spec = {
@@ -43,7 +48,9 @@ def run_server_role(python: Path, cases: list[str], folder: Path) -> None:
             wait(fuzzer, watching=Path(log.name))
 
 
-def run_client_role(python: Path, cases: list[str], folder: Path) -> None:
+def run_client_role(
+    python: Path, cases: list[str], folder: Path, peer: Sequence[str] = CLIENT
+) -> None:
     """Run our client against the suite's fuzzing server."""
     port = free_port()
     url = f"ws://127.0.0.1:{port}"
@@ -60,10 +67,16 @@ def run_client_role(python: Path, cases: list[str], folder: Path) -> None:
         running(suite.start(python, "fuzzingserver", spec, folder, log)) as fuzzer,
     ):
         wait_until_listening(port, fuzzer)
-        with running(
-            start_peer(CLIENT, url, AGENT, stdout=peer_log, stderr=peer_log)
-        ) as client:
+        with running(start_peer(*peer, url, AGENT, stdout=peer_log, stderr=peer_log)) as client:
             wait(client, watching=Path(log.name))
+
+
+ROLES: dict[str, Callable[[Path, list[str], Path], None]] = {
+    "server": run_server_role,
+    "client": run_client_role,
+    "http2-server": partial(run_server_role, peer=HTTP2_SERVER),
+    "http2-client": partial(run_client_role, peer=HTTP2_CLIENT),
+}
 
 
 def start_peer(
@@ -89,7 +102,7 @@ def read_line(server: subprocess.Popen[bytes]) -> str:
     assert server.stdout is not None
     line = server.stdout.readline().decode().strip()
     if not line:
-        raise PeerError(f"{SERVER} stopped before it listened")
+        raise PeerError("our server stopped before it listened")
     return line
 
 

@@ -21,7 +21,9 @@ from pathlib import Path
 from tests.compliance import roles, suite
 from tests.compliance.results import Expected, Result, explain, fits, read_index
 
-ROLES = {"server": roles.run_server_role, "client": roles.run_client_role}
+ROLES = roles.ROLES
+BOTH = ("server", "client")
+ROLE_HELP = "which of ours is tried; through a bridge, as the suite speaks no HTTP/2"
 
 # In seconds: the busy processes stop by themselves, however this one ends.
 BUSY_AT_MOST = 3600
@@ -43,7 +45,7 @@ def main() -> int:
     runs = failed = 0
     with busy_cores() if options.busy else contextlib.nullcontext():
         for turn in range(1, options.repeat + 1):
-            for role in ROLES if options.role == "both" else [options.role]:
+            for role in BOTH if options.role == "both" else [options.role]:
                 runs += len(cases)
                 folder = reports / f"{role}-{turn}"
                 failed += run_once(role, python, cases, folder, expected)
@@ -57,7 +59,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run the Autobahn test suite.")
-    parser.add_argument("--role", choices=[*ROLES, "both"], default="both")
+    parser.add_argument("--role", choices=[*ROLES, "both"], default="both", help=ROLE_HELP)
     parser.add_argument("--cases", nargs="+", default=["*"], metavar="PATTERN")
     parser.add_argument("--exclude", nargs="+", default=[], metavar="PATTERN")
     parser.add_argument("--sample", action="store_true", help="few of the long cases")
