@@ -160,7 +160,7 @@ async def test_after_a_loss_send_says_why_though_nobody_receives(
     async with open_scripted(kind=kind) as (endpoint, peer):
         await peer.aclose()
         await endpoint.wait_closed()
-        with pytest.raises(ConnectionClosedError, match="1006: the stream ended with no close"):
+        with pytest.raises(ConnectionClosedError, match=r"1006: the stream (ended|broke)"):
             await endpoint.send("x")
 
 

@@ -545,7 +545,7 @@ def test_the_page_knows_every_default(default: str, where: str) -> None:
         found = getattr(import_module(f"trio_wsendpoint.{path.replace('/', '.')}"), name)
     else:
         connecting = parse_options({}, "connect")
-        options = EndpointOptions(), HandshakeOptions(), connecting, Backoff()
+        options = EndpointOptions(), ServerOptions(), HandshakeOptions(), connecting, Backoff()
         broadcasts = inspect.signature(broadcast).parameters
         if name in broadcasts:
             found = broadcasts[name].default

@@ -33,6 +33,7 @@ from trio_wsendpoint.http2.guard import (
     MAX_IDLE_FRAMES,
     MAX_RESETS,
     MAX_SETTINGS,
+    MAX_SETTINGS_FRAMES,
     PERIOD,
 )
 from trio_wsendpoint.http2.serving import MAX_LINGERING
@@ -93,8 +94,8 @@ async def test_malformed_requests_are_counted_too(autojump_clock: MockClock) -> 
 @pytest.mark.parametrize(
     ("frame", "limit"),
     [
-        (SettingsFrame(0, settings={4: 70_000}), MAX_RESETS),
-        (SettingsFrame(0, flags=["ACK"]), MAX_RESETS),
+        (SettingsFrame(0, settings={4: 70_000}), MAX_SETTINGS_FRAMES),
+        (SettingsFrame(0, flags=["ACK"]), MAX_SETTINGS_FRAMES),
         (PingFrame(0), MAX_IDLE_FRAMES),
         (PingFrame(0, flags=["ACK"]), MAX_IDLE_FRAMES),
         (PriorityFrame(1), MAX_IDLE_FRAMES),

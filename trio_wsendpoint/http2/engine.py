@@ -32,7 +32,9 @@ MAX_FIELDS_SIZE: Final = 2**16
 MAX_CLOSED_STREAMS: Final = 1000
 """Streams that are remembered after their end, for what is still on its way to them."""
 
-_TABLE_SIZE: Final = 4096  # of HPACK, both ways, whatever the peer would allow
+TABLE_SIZE: Final = 4096
+"""Bytes of a table of header fields (HPACK), both ways, whatever the peer would allow."""
+
 _INITIAL_WINDOW: Final = 65_535
 # So large that only the windows of the streams bound what may be sent.
 _CONNECTION_WINDOW: Final = 2**30
@@ -85,7 +87,7 @@ class Engine:
         )
         self._h2 = _H2(config)
         values = {
-            SettingCodes.HEADER_TABLE_SIZE: _TABLE_SIZE,
+            SettingCodes.HEADER_TABLE_SIZE: TABLE_SIZE,
             SettingCodes.MAX_CONCURRENT_STREAMS: max_streams,
             SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
             SettingCodes.MAX_FRAME_SIZE: MAX_FRAME_SIZE,
@@ -141,7 +143,7 @@ class Engine:
     def _bound_table(self) -> None:
         """Keep our table of header fields small, however large the peer's may be."""
         encoder = self._h2.encoder
-        encoder.header_table_size = min(encoder.header_table_size, _TABLE_SIZE)
+        encoder.header_table_size = min(encoder.header_table_size, TABLE_SIZE)
         # The smallest and the last are what the peer has to be told (RFC 7541 section 4.2).
         changes = encoder.table_size_changes
         changes[:] = [min(changes), changes[-1]] if len(changes) > 2 else changes

@@ -44,6 +44,8 @@ PERIOD: Final = 10.0
 """Seconds in which frames are counted."""
 MAX_RESETS: Final = 200
 """Streams that the peer may reset, or have us reset, in that time."""
+MAX_SETTINGS_FRAMES: Final = 200
+"""SETTINGS frames in that time."""
 MAX_IDLE_FRAMES: Final = 1000
 """Frames of one kind that carry nothing, in that time: PING, PRIORITY, empty DATA and so on."""
 
@@ -238,8 +240,8 @@ class FrameGuard:
     def _count_idle(self, kind: int, now: float) -> None:
         rate = self._idle.get(kind)
         if rate is None:
-            few = kind == SettingsFrame.type
-            rate = self._idle[kind] = Rate(MAX_RESETS if few else MAX_IDLE_FRAMES)
+            limit = MAX_SETTINGS_FRAMES if kind == SettingsFrame.type else MAX_IDLE_FRAMES
+            rate = self._idle[kind] = Rate(limit)
         if rate.exceeds(now):
             name = _NAMES.get(kind, f"type {kind}")
             raise Violation(ErrorCodes.ENHANCE_YOUR_CALM, f"too many frames of {name}")
