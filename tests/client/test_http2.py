@@ -16,10 +16,13 @@ from h2.errors import ErrorCodes
 from hyperframe.frame import HeadersFrame, RstStreamFrame, SettingsFrame
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
+from tests.client.proxies import running_proxy, speak_http
 from tests.conftest import TLSContexts
+from tests.http2.both import open_both
 from tests.http2.raw import RawPeer
 from tests.http2.servers import echo, open_server
 from trio_wsendpoint import (
+    Backoff,
     ConnectionClosedError,
     Endpoint,
     HandshakeError,
@@ -27,14 +30,17 @@ from trio_wsendpoint import (
     HandshakeTimeout,
     Http2Session,
     PermessageDeflate,
+    Request,
+    Response,
     connect,
     open_http2,
     open_http2_pool,
+    reconnecting,
     serve,
 )
 from trio_wsendpoint.client.http2_pool import Http2Pool
 from trio_wsendpoint.http2 import Http2Connection, NotOverHttp2
-from trio_wsendpoint.protocol import MAX_BODY_SIZE, Response, ServerHandshake
+from trio_wsendpoint.protocol import MAX_BODY_SIZE, ServerHandshake
 
 LONG = 60
 
@@ -594,6 +600,64 @@ async def test_where_nobody_listens_that_is_an_oserror() -> None:
             with pytest.raises(OSError, match="connect"):
                 async with connect("ws://127.0.0.1:1", http2=pool):
                     pass
+
+
+async def test_a_pool_goes_through_a_proxy() -> None:
+    with trio.fail_after(LONG):
+        async with (
+            open_both() as port,
+            running_proxy(speak_http) as proxy,
+            open_http2_pool() as pool,
+        ):
+            url = f"ws://127.0.0.1:{port}/"
+            way = f"http://127.0.0.1:{proxy.port}"
+            async with connect(url, http2=pool, proxy=way) as one:
+                async with connect(url, http2=pool, proxy=way) as two:
+                    await two.send("through it")
+                    assert await two.receive() == "through it"
+                async with connect(url, http2=pool, proxy=None) as three:
+                    assert three.local_address != one.local_address
+            assert proxy.asked_for == [f"127.0.0.1:{port}"]
+
+
+async def test_redirects_are_followed_on_the_connections_of_a_pool() -> None:
+    async def elsewhere(request: Request) -> Response | None:
+        if request.path == "/old":
+            return Response.redirect("/new", 307)
+        return None
+
+    with trio.fail_after(LONG):
+        async with (
+            open_both(on_request=elsewhere) as port,
+            open_http2_pool() as pool,
+            connect(f"ws://127.0.0.1:{port}/old", http2=pool) as endpoint,
+        ):
+            assert endpoint.request.target == "/new"
+            with pytest.raises(HandshakeRejected, match="307"):
+                async with connect(f"ws://127.0.0.1:{port}/old", http2=pool, max_redirects=0):
+                    pass
+
+
+async def test_a_client_stays_connected_through_a_pool() -> None:
+    async def handler(endpoint: Endpoint) -> None:
+        await endpoint.receive()
+        await endpoint.aclose(1012 if endpoint.request.target == "/1" else 1000)
+
+    numbers: list[int] = []
+    with trio.fail_after(LONG):
+        async with open_both(handler) as port, open_http2_pool() as pool:
+            targets = iter(["/1", "/1", "/2"])
+            async for attempt in reconnecting(
+                lambda: f"ws://127.0.0.1:{port}{next(targets)}",
+                http2=pool,
+                backoff=Backoff(first=0, limit=0),
+            ):
+                async with attempt as endpoint:
+                    numbers.append(attempt.number)
+                    await endpoint.send("go on")
+                    async for _ in endpoint:
+                        pass
+    assert numbers == [1, 2, 3]
 
 
 # -- bad arguments ------------------------------------------------------------------------

@@ -84,6 +84,8 @@ async def test_both_are_spoken_on_one_port(secure: bool, tls_contexts: TLSContex
 
     async def handler(endpoint: Endpoint) -> None:
         versions.append(endpoint.request.http_version)
+        assert endpoint.tls == endpoint.request.tls
+        assert (endpoint.tls is not None) == secure
         await echo(endpoint)
 
     with trio.fail_after(LONG):

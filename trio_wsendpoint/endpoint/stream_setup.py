@@ -125,7 +125,7 @@ def socket_addresses(stream: trio.abc.Stream) -> tuple[Any, Any]:
     while isinstance(stream, trio.SSLStream | TLSStream):
         stream = stream.transport_stream
     if not isinstance(stream, trio.SocketStream):
-        # One that shares its socket with others knows them itself.
+        # One that shares it with others knows them itself.
         addresses: tuple[Any, Any] = getattr(stream, "addresses", (None, None))
         return addresses
     try:
@@ -141,7 +141,9 @@ def tls_info(stream: trio.abc.Stream) -> TLSInfo | None:
     elif isinstance(stream, trio.SSLStream):
         tls = stream
     else:
-        return None
+        # One that shares it with others knows it itself, as it does its addresses.
+        info: TLSInfo | None = getattr(stream, "tls", None)
+        return info
     try:
         cipher = tls.cipher()
     except trio.NeedHandshakeError:

@@ -21,7 +21,7 @@ from h2.events import (
     WindowUpdated,
 )
 
-from ..endpoint import READ_SIZE, STREAM_ERRORS, socket_addresses
+from ..endpoint import READ_SIZE, STREAM_ERRORS, socket_addresses, tls_info
 from ..protocol import BytesLike, Role
 from .engine import MAX_STREAMS, Engine
 from .fields import Fields
@@ -100,6 +100,7 @@ class Http2Connection:
         self._introduced = False
         self._said_goodbye = False
         self.addresses = socket_addresses(stream)
+        self._tls = tls_info(stream)
         self.crash: BaseException | None = None
         self.ended = False
         self.going_away = False
@@ -210,7 +211,7 @@ class Http2Connection:
 
     def open_stream(self, fields: Fields) -> Http2Stream:
         """Open a stream with a request; look at `has_free_stream` first."""
-        stream = Http2Stream(self, self._engine.next_stream_id, self.addresses)
+        stream = Http2Stream(self, self._engine.next_stream_id, self.addresses, self._tls)
         self._streams[stream.stream_id] = stream
         self._engine.send_fields(stream.stream_id, fields)
         self._writer.wake()
@@ -303,7 +304,7 @@ class Http2Connection:
         self._change.unpark_all()
 
     def _on_request_fields(self, event: Any) -> None:
-        stream = Http2Stream(self, event.stream_id, self.addresses)
+        stream = Http2Stream(self, event.stream_id, self.addresses, self._tls)
         self._streams[event.stream_id] = stream
         if self.on_request is None:
             self.refuse(stream, ErrorCodes.REFUSED_STREAM)

@@ -9,6 +9,7 @@ from typing import Protocol
 import trio
 from h2.errors import ErrorCodes
 
+from ..protocol import TLSInfo
 from .engine import STREAM_WINDOW
 from .fields import Fields
 
@@ -60,6 +61,7 @@ class Http2Stream(trio.abc.HalfCloseableStream):
         is_ready: Whether the connection has it down for its turn to send.
         interim: How many interim responses have come.
         addresses: Ours and the peer's, of the socket far below, as far as there is one.
+        tls: What TLS agreed on, far below; None without TLS.
     """
 
     def __init__(
@@ -67,9 +69,11 @@ class Http2Stream(trio.abc.HalfCloseableStream):
         carrier: Carrier,
         stream_id: int,
         addresses: tuple[object, object] = (None, None),
+        tls: TLSInfo | None = None,
     ) -> None:
         self.stream_id = stream_id
         self.addresses = addresses
+        self.tls = tls
         self.sending = Half.OPEN
         self.receiving = Half.OPEN
         self.outgoing = memoryview(b"")
