@@ -13,6 +13,7 @@ from trio.testing import MockClock, check_half_closeable_stream, wait_all_tasks_
 from tests.http2.pairs import Pair, open_pair
 from trio_wsendpoint.http2 import Http2Stream, StreamRefused
 from trio_wsendpoint.http2.engine import STREAM_WINDOW
+from trio_wsendpoint.http2.writer import WRITE_SIZE
 
 
 @asynccontextmanager
@@ -51,6 +52,34 @@ async def test_no_more_is_sent_than_the_peer_has_room_for(autojump_clock: MockCl
             await ours.send_all(b"x" * (STREAM_WINDOW + 1))
         assert scope.cancelled_caught
         assert len(await theirs.receive_some()) == STREAM_WINDOW
+
+
+async def test_without_waiting_goes_what_the_peer_has_room_for(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_streams() as (_, ours, theirs), trio.open_nursery() as nursery:
+        sent = 0
+        while count := ours.send_nowait(bytes(2**14)):
+            sent += count
+            await wait_all_tasks_blocked()
+        assert sent == STREAM_WINDOW
+        nursery.start_soon(ours.send_all, b"in turn")
+        await wait_all_tasks_blocked()
+        assert ours.send_nowait(b"out of turn") == 0
+        assert len(await theirs.receive_some()) == STREAM_WINDOW
+        assert await theirs.receive_some() == b"in turn"
+        await ours.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            ours.send_nowait(b"x")
+
+
+async def test_no_more_goes_without_waiting_than_is_written_at_a_time(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_streams() as (_, ours, theirs):
+        assert WRITE_SIZE <= ours.send_nowait(bytes(2**20)) < 2 * WRITE_SIZE + 2**14
+        assert ours.send_nowait(b"x") == 0
+        await theirs.receive_some()
 
 
 async def test_a_stream_goes_on_when_a_send_was_cancelled(autojump_clock: MockClock) -> None:

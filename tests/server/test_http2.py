@@ -358,7 +358,6 @@ async def test_a_server_that_is_cancelled_says_goodbye_to_all(
             await peer.ask(stream_id)
     rest = await peer.receive_all()
     kinds = [type(frame) for frame in rest]
-    assert kinds.index(GoAwayFrame) < kinds.index(DataFrame)
     closes = [frame.data[2:] for frame in rest if isinstance(frame, DataFrame) and frame.data]
     assert closes == [(1001).to_bytes(2, "big")] * 3
     assert kinds.count(GoAwayFrame) == 1

@@ -34,7 +34,7 @@ from .stream_setup import (
     transport_for,
 )
 from .streams import ReceiveStream, SendStream
-from .transport import READ_SIZE, STREAM_ERRORS
+from .transport import READ_SIZE, STREAM_ERRORS, StreamTransport
 
 __all__ = [
     "READ_SIZE",
@@ -54,6 +54,7 @@ __all__ = [
     "ReceiveStream",
     "SendStream",
     "Statistics",
+    "StreamTransport",
     "Traffic",
     "call_when_ended",
     "check_count",

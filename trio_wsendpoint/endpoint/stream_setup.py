@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
+from collections.abc import Callable
 from typing import Any, Final, TypeGuard
 
 import trio
@@ -80,7 +81,8 @@ def transport_for(stream: trio.abc.Stream) -> StreamTransport:
         return SocketTransport(stream)
     if type(stream) is TLSStream:
         return TLSTransport(stream)
-    return StreamTransport(stream)
+    make: Callable[[], StreamTransport] | None = getattr(stream, "make_transport", None)
+    return make() if make is not None else StreamTransport(stream)
 
 
 def _is_plain_socket(stream: trio.abc.Stream) -> TypeGuard[trio.SocketStream]:

@@ -227,9 +227,9 @@ class Http2Connection:
 
     # -- for its streams ------------------------------------------------------------------
 
-    def offer(self, stream: Http2Stream) -> None:
-        """Send what a stream has: now, or as soon as its turn comes."""
-        self._writer.offer(stream)
+    def offer(self, stream: Http2Stream, *, wait: bool = True) -> None:
+        """Send what a stream has: now, or as soon as its turn comes, if it may wait."""
+        self._writer.offer(stream, wait=wait)
 
     def send_fields(self, stream: Http2Stream, fields: Fields, *, end: bool) -> None:
         """Send header fields."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import trio
 from h2.errors import ErrorCodes
 
-from ..protocol import TLSInfo
+from ..endpoint import StreamTransport
+from ..protocol import BytesLike, TLSInfo
 from .engine import STREAM_WINDOW
 from .fields import Fields
 
@@ -31,8 +33,8 @@ class Half(enum.Enum):
 class Carrier(Protocol):
     """What a stream asks of its connection."""
 
-    def offer(self, stream: Http2Stream) -> None:
-        """Send what `stream.outgoing` has: now, or as soon as that goes."""
+    def offer(self, stream: Http2Stream, *, wait: bool = True) -> None:
+        """Send what `stream.outgoing` has: now, or as soon as that goes, if it may wait."""
 
     def send_fields(self, stream: Http2Stream, fields: Fields, *, end: bool) -> None:
         """Send header fields, and end our half of the stream with them or not."""
@@ -117,6 +119,25 @@ class Http2Stream(trio.abc.HalfCloseableStream):
                     self._check_sendable()
             finally:
                 self.outgoing = memoryview(b"")
+
+    def send_nowait(self, data: BytesLike) -> int:
+        """Send the first of the bytes, as many as go without waiting, and return their number.
+
+        Raises:
+            trio.BrokenResourceError, trio.ClosedResourceError: as `send_all`.
+        """
+        self._check_sendable()
+        if self.outgoing:
+            return 0
+        self.outgoing = view = memoryview(data)
+        self._carrier.offer(self, wait=False)
+        count = len(view) - len(self.outgoing)
+        self.outgoing = memoryview(b"")
+        return count
+
+    def make_transport(self) -> StreamTransport:
+        """How an endpoint drives it."""
+        return Http2Transport(self)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until sending might not block: always at once, as nobody can know better."""
@@ -276,6 +297,29 @@ class Http2Stream(trio.abc.HalfCloseableStream):
     def _wake(self) -> None:
         self._arrival.unpark_all()
         self._departure.unpark_all()
+
+
+class Http2Transport(StreamTransport):
+    """A stream whose frames an endpoint's sender makes itself, with no writer task of its own.
+
+    They are written with those of all other streams, at the end of the tick.
+    """
+
+    __slots__ = ("_http2",)
+
+    def __init__(self, stream: Http2Stream) -> None:
+        super().__init__(stream)
+        self._http2 = stream
+
+    def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
+        """Send what the windows and the connection take at once."""
+        done = 0
+        for buffer in buffers:
+            count = self._http2.send_nowait(buffer)
+            done += count
+            if count < len(buffer):
+                break
+        return done
 
 
 class _Turn:

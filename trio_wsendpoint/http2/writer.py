@@ -57,12 +57,13 @@ class Writer:
         if self._engine.size or self._ready or self._lost:
             self._work.unpark()
 
-    def offer(self, stream: Http2Stream) -> None:
-        """Send what a stream has: now, or as soon as its turn comes."""
+    def offer(self, stream: Http2Stream, *, wait: bool) -> None:
+        """Send what a stream has: now, or as soon as its turn comes, if it may wait."""
         if not self._ready:
             while self._engine.size < WRITE_SIZE and self._send_piece(stream):
                 pass
-        self.retry((stream,))
+        if wait:
+            self.retry((stream,))
         self.wake()
 
     def retry(self, streams: Iterable[Http2Stream]) -> None:
