@@ -164,7 +164,8 @@ class Http2Pool:
             assert self._nursery is not None
             connection: Http2Connection = await self._nursery.start(self._keep, stream)
         except BaseException:
-            await trio.aclose_forcefully(stream)
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
             raise
         return connection
 
