@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trio
-from hyperframe.frame import DataFrame, GoAwayFrame, RstStreamFrame, SettingsFrame
+from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFrame, SettingsFrame
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.conftest import TLSContexts
@@ -264,6 +264,38 @@ async def test_the_limit_counts_endpoints_of_all_connections() -> None:
             async with session.connect() as endpoint:
                 await endpoint.send("room again")
                 assert await endpoint.receive() == "room again"
+
+
+async def test_a_hook_that_takes_too_long_is_answered_for(autojump_clock: MockClock) -> None:
+    async def sleeps(_: Request) -> None:
+        await trio.sleep_forever()
+
+    async with open_raw_client(on_request=sleeps, handshake_timeout=5) as peer:
+        await peer.introduce()
+        assert (await peer.ask(1))[":status"] == "503"
+        assert b"too long" in await peer.data_of(1)
+        assert trio.current_time() == 5
+
+
+async def test_requests_of_http2_are_counted_among_the_handshakes(
+    autojump_clock: MockClock,
+) -> None:
+    under_way = 0
+
+    async def slow(_: Request) -> None:
+        nonlocal under_way
+        under_way += 1
+        assert under_way == 1
+        await trio.sleep(2)
+        under_way -= 1
+
+    async with open_raw_client(on_request=slow, max_handshakes=1, handshake_timeout=5) as peer:
+        await peer.introduce()
+        await peer.send(*(peer.headers(stream_id, CONNECT) for stream_id in (1, 3, 5, 7)))
+        answers = [peer.decode(await peer.expect(HeadersFrame)) for _ in range(4)]
+        # Two are in time, one is begun too late, and one is not begun.
+        assert sorted(answer[":status"] for answer in answers) == ["200", "200", "503", "503"]
+        assert trio.current_time() == 5
 
 
 async def test_a_connection_has_no_more_streams_than_it_may(autojump_clock: MockClock) -> None:

@@ -15,6 +15,7 @@ from .accept import Http2Opening
 from .limits import Seat
 from .log import log_no_connection
 from .options import Settings
+from .requests import Decision
 
 if TYPE_CHECKING:
     from ..http2 import Http2Stream
@@ -43,15 +44,14 @@ async def serve_http2(
     peer = opening.addresses[1]
 
     async def handle(stream: Http2Stream, request: Request) -> None:
-        deadline = trio.current_time() + settings.handshake_timeout
         address = settings.proxies.client_address(peer, request)
         request = attrs.evolve(request, client_address=address, tls=tls)
-        decision = await settings.gate.decide(request, deadline)
+        decision = await _decide(settings, request)
         if decision.agreement is None or decision.seat is None:
-            with trio.move_on_at(deadline):
-                await respond(stream, decision.response, request.method)
             refused = HandshakeError(decision.reason, decision.response.status_code)
             log_no_connection(refused, peer)
+            with trio.move_on_after(settings.handshake_timeout):
+                await respond(stream, decision.response, request.method)
             return
         with decision.seat:
             try:
@@ -70,3 +70,19 @@ async def serve_http2(
         handshake_timeout=settings.handshake_timeout,
         max_streams=settings.max_streams,
     )
+
+
+async def _decide(settings: Settings, request: Request) -> Decision:
+    """Ask the gate, as one of the opening handshakes that may be under way."""
+    deadline = trio.current_time() + settings.handshake_timeout
+    limits = settings.gate.limits
+    with trio.move_on_at(deadline) as waiting:
+        await limits.wait_for_handshakes()
+    if waiting.cancelled_caught:
+        error = HandshakeError("the server has too much to do", 503)
+        return Decision(settings.gate.refuse(error), reason=str(error))
+    limits.handshakes += 1
+    try:
+        return await settings.gate.decide(request, deadline)
+    finally:
+        limits.handshake_done()
