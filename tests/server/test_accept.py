@@ -228,6 +228,14 @@ async def test_a_request_that_ends_too_early_is_no_handshake(
     await theirs.aclose()
 
 
+async def test_a_socket_that_ends_before_it_is_accepted_is_no_handshake() -> None:
+    ours, theirs = trio.socket.socketpair()
+    theirs.close()
+    with pytest.raises(HandshakeError, match="before its request was complete"):
+        await accept_one(trio.SocketStream(ours))
+    assert ours.fileno() == -1
+
+
 @on_both_streams
 async def test_a_stream_that_breaks_is_no_handshake(
     kind: StreamKind, autojump_clock: MockClock

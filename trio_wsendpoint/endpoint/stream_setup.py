@@ -116,9 +116,7 @@ async def send_at_once(transport: StreamTransport, data: bytes) -> None:
 
 
 def is_closed_socket(stream: trio.abc.AsyncResource) -> bool:
-    """Whether the socket below a stream is closed, so that nothing is left to close."""
-    while isinstance(stream, trio.SSLStream | TLSStream):
-        stream = stream.transport_stream
+    """Whether a stream is a plain socket that is closed, so that nothing is left to close."""
     return isinstance(stream, trio.SocketStream) and stream.socket.fileno() < 0
 
 

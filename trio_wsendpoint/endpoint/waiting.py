@@ -15,17 +15,8 @@ CHECKPOINT_EVERY: Final = 64
 """Messages that a task may send or receive without waiting before it must let others run."""
 
 
-def _go(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-    return trio.lowlevel.Abort.SUCCEEDED
-
-
 def _stay(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
     return trio.lowlevel.Abort.FAILED
-
-
-def sleep_forever() -> Awaitable[None]:
-    """Sleep until cancelled: `trio.sleep_forever` with one coroutine less."""
-    return trio.lowlevel.wait_task_rescheduled(_go)  # noqa: ASYNC105 - the caller does
 
 
 class WakeUp:
