@@ -22,7 +22,8 @@ FLOORS_BELOW: dict[str, set[str]] = {
     "http2": {"protocol", "endpoint"},
     "client": {"protocol", "endpoint", "http2"},
     "server": {"protocol", "endpoint", "http2"},
-    ABOVE: {"protocol", "endpoint", "http2", "client", "server"},
+    "hub": {"protocol", "endpoint", "server"},
+    ABOVE: {"protocol", "endpoint", "http2", "client", "server", "hub"},
 }
 OTHERS_ALLOWED = {
     "protocol": {"attrs", "zlib_ng"},
@@ -30,8 +31,12 @@ OTHERS_ALLOWED = {
     "http2": {"attrs", "trio", "h2", "hpack", "hyperframe"},
     "client": {"attrs", "trio", "idna", "python_socks"},
     "server": {"attrs", "trio", "werkzeug"},
+    "hub": {"attrs", "trio"},
     ABOVE: {"attrs", "trio"},
 }
+
+ONE_PLACE = {("h11", "http11.py"), ("hiredis", "link.py")}
+"""Libraries that one module alone knows."""
 
 
 def imports(path: Path, source: str) -> Iterator[tuple[tuple[str, ...], str | None]]:
@@ -52,7 +57,7 @@ def complaint(path: Path, module: tuple[str, ...], name: str | None) -> str | No
     target = ".".join(module)
     if module[0] != PACKAGE:
         known = module[0] in OTHERS_ALLOWED[floor] | sys.stdlib_module_names
-        return None if known or (target == "h11" and path.name == "http11.py") else target
+        return None if known or (module[0], path.name) in ONE_PLACE else target
     where = module[1] if module[1:2] and module[1] in FLOORS_BELOW else ABOVE
     if where == floor:
         return None
@@ -94,6 +99,10 @@ def test_a_module_imports_only_from_below(path: Path) -> None:
         ("client/connect.py", "from ..server import serve"),
         ("server/serve.py", "from ..client import connect"),
         ("server/serve.py", "from ..endpoint.reader import Reader"),
+        ("hub/hub.py", "from ..client import connect"),
+        ("hub/hub.py", "from ..server.serve import Handler"),
+        ("hub/presence.py", "import hiredis"),
+        ("server/serve.py", "from ..hub import open_hub"),
         ("testing.py", "from .endpoint.reader import Reader"),
         ("testing.py", "import pytest"),
     ],
@@ -113,6 +122,8 @@ def test_an_import_from_elsewhere_would_be_found(module: str, statement: str) ->
         ("client/connect.py", "from ..endpoint import open_endpoint"),
         ("client/http2.py", "from ..http2 import open_connection"),
         ("http2/stream.py", "from h2.errors import ErrorCodes"),
+        ("hub/link.py", "import hiredis"),
+        ("hub/members.py", "from ..server import serve"),
         ("testing.py", "from .endpoint import open_endpoint"),
         ("cli.py", "from . import connect"),
         ("cli.py", "from .testing import open_endpoint_pair"),

@@ -2,7 +2,6 @@
 
 from .client import (
     Attempt,
-    Backoff,
     ConnectError,
     ConnectOptions,
     Http2Pool,
@@ -17,6 +16,7 @@ from .client import (
     reconnecting,
 )
 from .endpoint import (
+    Backoff,
     ConnectionClosed,
     ConnectionClosedError,
     ConnectionClosedOK,

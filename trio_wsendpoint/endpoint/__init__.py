@@ -1,5 +1,6 @@
 """The Trio shell: an endpoint over a stream. It knows tasks and scopes, but no bytes."""
 
+from .backoff import Backoff
 from .endpoint import Endpoint, Statistics, Traffic
 from .errors import (
     ConnectionClosed,
@@ -18,6 +19,7 @@ from .options import (
     check_count,
     check_keywords,
     check_limit,
+    check_seconds,
     parse_keywords,
     split_keywords,
 )
@@ -39,6 +41,7 @@ from .transport import READ_SIZE, STREAM_ERRORS, StreamTransport
 __all__ = [
     "READ_SIZE",
     "STREAM_ERRORS",
+    "Backoff",
     "ConnectionClosed",
     "ConnectionClosedError",
     "ConnectionClosedOK",
@@ -60,6 +63,7 @@ __all__ = [
     "check_count",
     "check_keywords",
     "check_limit",
+    "check_seconds",
     "check_ssl_context",
     "forget_when_ended",
     "give_up_slow",

@@ -1,0 +1,63 @@
+"""What travels through Redis: a message, who published it, and who is to be left out.
+
+    kind (1 byte, t or b)   the publishing hub (8)   the excluded connection (8)   payload
+
+With history, Redis puts the message's id and a space in front when it passes it on.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from .ids import Id, parse_id
+
+HUB_ID_SIZE: Final = 8
+_HEAD: Final = 1 + HUB_ID_SIZE + 8
+NOBODY: Final = 0
+"""An excluded connection that is none; their ids begin at 1."""
+
+
+@attrs.frozen
+class Envelope:
+    """A message as it comes out of Redis.
+
+    Attributes:
+        message: What was published.
+        hub_id: By which hub.
+        excluded: The id of the connection that is not to get it; it means something to the
+            publishing hub alone.
+        id: The message's, or None where there is no history.
+    """
+
+    message: str | bytes
+    hub_id: bytes
+    excluded: int
+    id: Id | None = None
+
+
+def pack(message: str | bytes, hub_id: bytes, excluded: int) -> bytes:
+    """The bytes of a message that is to be published."""
+    kind, payload = (b"t", message.encode()) if isinstance(message, str) else (b"b", message)
+    return b"".join((kind, hub_id, excluded.to_bytes(8, "big"), payload))
+
+
+def unpack(data: bytes, id: Id | None = None) -> Envelope:  # noqa: A002
+    """Read them again.
+
+    Raises:
+        ValueError: they are not of a hub's making.
+    """
+    if data[:1].isdigit():
+        text, _, data = data.partition(b" ")
+        id = parse_id(text.decode("ascii", "replace"))  # noqa: A001
+    kind, payload = data[:1], data[_HEAD:]
+    if kind not in (b"t", b"b") or len(data) < _HEAD:
+        raise ValueError("this was not published by a hub")
+    return Envelope(
+        payload.decode() if kind == b"t" else payload,
+        data[1 : 1 + HUB_ID_SIZE],
+        int.from_bytes(data[1 + HUB_ID_SIZE : _HEAD], "big"),
+        id,
+    )

@@ -1,0 +1,227 @@
+"""Those who are in a room in this process, and how a message gets to them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable
+
+import attrs
+import trio
+
+from ..endpoint import Endpoint
+from ._broadcast import broadcast
+from .channel import HubChannel
+from .envelope import NOBODY, Envelope
+from .history import Fetch, catch_up
+from .ids import Id
+from .options import HubOptions, Wrap
+
+logger = logging.getLogger("trio_wsendpoint.hub")
+
+
+@attrs.define
+class Counts:
+    """What became of messages, so far.
+
+    Attributes:
+        published: Messages that this hub's `publish` was called with.
+        delivered: How often a message was put in the outbox of a member, or in a channel.
+        skipped: How often one was not, as too much was waiting there.
+        closed: Members that were closed because of it.
+        unconfirmed: Messages under way to Redis when the connection was lost: the other
+            processes may or may not have got them.
+    """
+
+    published: int = 0
+    delivered: int = 0
+    skipped: int = 0
+    closed: int = 0
+    unconfirmed: int = 0
+
+
+class RoomMembers:
+    """The members of one room, and how far they are with what was published in it.
+
+    Args:
+        name: The room's.
+        options: The hub's.
+        counts: Where to count.
+
+    Attributes:
+        seen: The id of the newest message that came by, delivered or not.
+        delivered: The id of the last message that was delivered.
+        base: An id behind which nothing is missing, where nothing was delivered yet.
+        behind: Whether messages were missed, which are to be fetched before new ones are
+            delivered.
+    """
+
+    __slots__ = (
+        "_by_id",
+        "_channels",
+        "_counts",
+        "_cursors",
+        "_live",
+        "_members",
+        "_options",
+        "base",
+        "behind",
+        "delivered",
+        "name",
+        "seen",
+    )
+
+    def __init__(self, name: str, options: HubOptions, counts: Counts) -> None:
+        self.name = name
+        self.seen: Id | None = None
+        self.delivered: Id | None = None
+        self.base: Id | None = None
+        self.behind = False
+        self._options = options
+        self._counts = counts
+        self._members: dict[Endpoint, Wrap | None] = {}
+        self._by_id: dict[int, Endpoint] = {}
+        self._channels: dict[HubChannel, None] = {}
+        # Members that get messages as they come, by what wraps them.
+        self._live: dict[Wrap | None, dict[Endpoint, None]] = {}
+        # Those of them that were caught up further than the room itself.
+        self._cursors: dict[Endpoint, Id] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __bool__(self) -> bool:
+        return bool(self._members or self._channels)
+
+    def __contains__(self, endpoint: Endpoint) -> bool:
+        return endpoint in self._members
+
+    # -- coming and going -----------------------------------------------------------------
+
+    def add(self, endpoint: Endpoint, wrap: Wrap | None) -> None:
+        """It is a member from now on; it gets nothing before it is live."""
+        self._members[endpoint] = wrap
+        self._by_id[endpoint.connection_id] = endpoint
+
+    def go_live(self, endpoint: Endpoint, cursor: Id | None = None) -> None:
+        """From now on it gets messages as they come; none up to the cursor."""
+        wrap = self._members[endpoint]
+        if cursor is not None:
+            if not self._live and self.delivered is None:
+                self.delivered = cursor
+            self._cursors[endpoint] = cursor
+        self._live.setdefault(wrap, {})[endpoint] = None
+
+    def remove(self, endpoint: Endpoint) -> None:
+        """It is no member any more."""
+        wrap = self._members.pop(endpoint)
+        del self._by_id[endpoint.connection_id]
+        self._cursors.pop(endpoint, None)
+        live = self._live.get(wrap, {})
+        live.pop(endpoint, None)
+        if not live:
+            self._live.pop(wrap, None)
+
+    def add_channel(self, channel: HubChannel) -> None:
+        """It hears the room from now on."""
+        self._channels[channel] = None
+
+    def remove_channel(self, channel: HubChannel) -> None:
+        """It hears it no more."""
+        del self._channels[channel]
+
+    def end(self) -> None:
+        """The hub is closed, and no message will come."""
+        for channel in self._channels:
+            channel.end(trio.ClosedResourceError)
+
+    # -- messages -------------------------------------------------------------------------
+
+    def receive(self, entry: Envelope, excluded: int = NOBODY) -> None:
+        """Take a message as it comes by, and deliver it if it is its turn."""
+        if entry.id is not None:
+            if self.delivered is not None and entry.id <= self.delivered:
+                return
+            self.seen = entry.id
+            if self.behind:
+                return
+        self.deliver(entry, excluded)
+
+    def deliver(self, entry: Envelope, excluded: int) -> None:
+        """Give a message to all members that have not got it, without waiting."""
+        message, id_ = entry.message, entry.id
+        if id_ is not None:
+            self.delivered = id_
+        absent = {self._by_id[excluded]} if excluded in self._by_id else set()
+        if self._cursors and id_ is not None:
+            for endpoint, cursor in list(self._cursors.items()):
+                if id_ <= cursor:
+                    absent.add(endpoint)
+                else:
+                    del self._cursors[endpoint]
+        for wrap, members in self._live.items():
+            targets: Collection[Endpoint] = members
+            if absent:
+                targets = [each for each in members if each not in absent]
+            if targets:
+                self._send(targets, message, id_, wrap)
+        for channel in self._channels:
+            got = channel.put(message)
+            self._counts.delivered += got
+            self._counts.skipped += not got
+
+    def _send(
+        self,
+        targets: Iterable[Endpoint],
+        message: str | bytes,
+        id_: Id | None,
+        wrap: Wrap | None,
+    ) -> None:
+        if wrap is not None:
+            try:
+                message = wrap(message, str(id_))
+            except Exception:
+                # It is called for all members at once, in a task that is none of theirs.
+                logger.exception("wrap has failed, and a message of %r is lost", self.name)
+                return
+        options, counts = self._options, self._counts
+        result = broadcast(
+            targets, message, max_waiting=options.max_waiting, on_slow=options.on_slow
+        )
+        counts.delivered += result.sent
+        counts.skipped += result.skipped
+        counts.closed += result.closed
+
+    # -- catching up ----------------------------------------------------------------------
+
+    async def replay(
+        self, endpoint: Endpoint, since: Id, fetch: Fetch, excluded: Callable[[Envelope], int]
+    ) -> Id:
+        """Send a member, as fast as it takes them, all messages after an id."""
+        wrap = self._members[endpoint]
+        connection_id = endpoint.connection_id
+
+        async def deliver(entry: Envelope) -> None:
+            if excluded(entry) != connection_id:
+                message = entry.message
+                await endpoint.send(message if wrap is None else wrap(message, str(entry.id)))
+
+        return await catch_up(since, fetch, deliver, lambda: self.seen)
+
+    async def heal(self, fetch: Fetch, excluded: Callable[[Envelope], int]) -> None:
+        """Deliver to all members what they have missed while Redis was away."""
+        since = self.delivered or self.base
+        assert since is not None
+
+        async def deliver(entry: Envelope) -> None:
+            self.deliver(entry, excluded(entry))
+
+        await catch_up(since, fetch, deliver, lambda: self.seen)
+        self.behind = False
+
+    def give_up_past(self, newest: Id) -> list[Endpoint]:
+        """What they have missed cannot be fetched; those that count on it come back."""
+        self.behind = False
+        self.seen = self.delivered = None
+        self.base = newest
+        self._cursors.clear()
+        return [each for wrap, live in self._live.items() if wrap is not None for each in live]
