@@ -40,16 +40,15 @@ class RedisServer:
         self.url = f"redis://127.0.0.1:{self.port}"
         self._directory = directory
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: trio.Process | None = None
 
     async def start(self) -> None:
         """Start it, and wait until it answers."""
         assert PROGRAM is not None
         port = () if "--port" in self._options else ("--port", str(self.port))
-        self._process = subprocess.Popen(
-            [PROGRAM, *port, "--bind", "127.0.0.1", "--save", "", "--dir", str(self._directory)]
-            + list(self._options),
-            stdout=subprocess.DEVNULL,
+        where = ("--bind", "127.0.0.1", "--save", "", "--dir", str(self._directory))
+        self._process = await trio.lowlevel.open_process(
+            [PROGRAM, *port, *where, *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         with trio.fail_after(20):
             while True:
@@ -70,7 +69,7 @@ class RedisServer:
         """As kill -9 does."""
         assert self._process is not None
         self._process.kill()
-        await trio.to_thread.run_sync(self._process.wait)
+        await self._process.wait()
 
     async def ask(self, *command: str | bytes | int) -> Any:
         """Send it one command, over a connection of its own; gives the reply."""

@@ -75,8 +75,10 @@ class RedisHistory:
             HistoryLost: the id is not kept any more, so that others may be missing too.
             HubUnavailable: Redis is away.
         """
-        reply = await link.call("XRANGE", self._stream, str(since), "+", "COUNT", CHUNK + 1)
-        if since != BEGINNING:
+        begun = since != BEGINNING
+        count = CHUNK + begun  # the id itself comes first
+        reply = await link.call("XRANGE", self._stream, str(since), "+", "COUNT", count)
+        if begun:
             if not reply or reply[0][0] != str(since).encode():
                 raise HistoryLost(self._room, str(since))
             del reply[0]

@@ -133,6 +133,10 @@ class Link:
 
         Without it, an error for a reply is the end of the connection.
         """
+        if self.lost:
+            if on_reply is not None:
+                on_reply(_lost())
+            return
         data = pack(*command)
         if self._on_message is None:
             self._unanswered.append(on_reply)
@@ -159,7 +163,7 @@ class Link:
 
     async def wait_for_room(self) -> None:
         """Wait until a command may be added; not a checkpoint if one may already."""
-        while self.full:
+        while self.full and not self.lost:
             await self._progress.park()
 
     async def wait_written(self) -> None:
@@ -241,18 +245,23 @@ class Link:
         while self._unanswered:
             on_reply = self._unanswered.popleft()
             if on_reply is not None:
-                on_reply(HubUnavailable("the connection to Redis was lost before it answered"))
+                on_reply(_lost())
         self._progress.unpark_all()
 
     async def aclose(self) -> None:
-        """Close the connection."""
-        await trio.aclose_forcefully(self._stream)
+        """Close the connection, at once and also where that was cancelled."""
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(self._stream)
 
 
 def pack(*command: bytes | str | int) -> bytes:
     """The bytes of a command."""
     packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
     return packed
+
+
+def _lost() -> HubUnavailable:
+    return HubUnavailable("the connection to Redis was lost before it answered")
 
 
 def _ignore(_: Any) -> None:

@@ -74,7 +74,6 @@ class RedisRooms:
         self._channels = f"{PREFIX}{address.database}:room:"
         self._by_channel: dict[bytes, RoomMembers] = {}
         self._session: Session | None = None
-        self._first: Session | None = None
         self._line = Line()
         self._subscriptions = Subscriptions(self._receive, self._on_confirmed)
         self._presence = Presence(
@@ -252,7 +251,7 @@ class RedisRooms:
         Raises:
             HubUnavailable: it cannot be reached, or does not let us in.
         """
-        self._first = await self._dial()
+        self._session = await self._dial()
 
     async def _dial(self) -> Session:
         commands = await dial(self._address, self._options.ssl_context)
@@ -268,8 +267,8 @@ class RedisRooms:
     async def run(self) -> NoReturn:
         """Keep up the connections to Redis, and make them anew when they are lost."""
         backoff, failures = self._options.backoff, 0
-        assert self._first is not None
-        session, self._first = self._first, None
+        session = self._session
+        assert session is not None
         while True:
             began = trio.current_time()
             reason: Exception = await self._run_session(session)
