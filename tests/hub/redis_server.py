@@ -48,7 +48,9 @@ class RedisServer:
         port = () if "--port" in self._options else ("--port", str(self.port))
         where = ("--bind", "127.0.0.1", "--save", "", "--dir", str(self._directory))
         self._process = await trio.lowlevel.open_process(
-            [PROGRAM, *port, *where, *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [PROGRAM, *port, *where, *self._options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         with trio.fail_after(20):
             while True:

@@ -17,7 +17,7 @@ from tests.hub.worlds import (
     slow_endpoint,
     until,
 )
-from trio_wsendpoint.hub import HistoryLost, Hub, HubUnavailable, open_hub
+from trio_wsendpoint.hub import HistoryLost, Hub, HubKeywords, HubUnavailable, open_hub
 from trio_wsendpoint.testing import open_endpoint_pair
 
 
@@ -299,8 +299,10 @@ async def test_a_gap_that_cannot_be_filled_is_told_to_those_who_count_on_ids(
         await until(lambda: far.connected)
         await until(lambda: endpoint.is_closed)
         assert (endpoint.close_code, endpoint.close_reason) == (1013, "messages were lost")
+        # The others get what there still is.
+        assert await receive(plain, 3) == ["a", "d", "e"]
         await publish(near, "f")
-        assert await receive(plain, 2) == ["a", "f"]
+        assert await receive(plain, 1) == ["f"]
     assert "members may have missed messages" in caplog.text
 
 
@@ -323,6 +325,29 @@ async def test_a_redis_that_has_forgotten_all_is_not_a_gap_for_ever(
         await settled(hub, "room")
         await publish(hub, "b")
         assert await receive(peer, 1) == ["b"]
+
+
+@needs_redis
+async def test_a_room_that_was_quiet_for_long_has_lost_nothing(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: HubKeywords = {"history": 5, "history_lifetime": 0.1}
+    async with (
+        open_hub(redis.url, **options) as hub,
+        member(hub, "room", wrap=tag) as peer,
+        member(hub, "other") as other,
+    ):
+        ids = await publish(hub, "a")
+        assert await receive(peer, 1) == [f"a {ids[0]}"]
+        await trio.sleep(0.2)
+        await cut_off(hub)
+        await until(lambda: hub.connected)
+        await settled(hub, "room")
+        ids = await publish(hub, "b")
+        assert await receive(peer, 1) == [f"b {ids[0]}"]
+        await publish(hub, "c", room="other")
+        assert await receive(other, 1) == ["c"]
+    assert "missed" not in caplog.text
 
 
 @needs_redis

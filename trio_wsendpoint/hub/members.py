@@ -13,7 +13,7 @@ from ._broadcast import broadcast
 from .channel import HubChannel
 from .envelope import NOBODY, Envelope
 from .history import Fetch, catch_up
-from .ids import Id
+from .ids import BEGINNING, Id
 from .options import HubOptions, Wrap
 
 logger = logging.getLogger("trio_wsendpoint.hub")
@@ -207,10 +207,13 @@ class RoomMembers:
 
         return await catch_up(since, fetch, deliver, lambda: self.seen)
 
-    async def heal(self, fetch: Fetch, excluded: Callable[[Envelope], int]) -> None:
-        """Deliver to all members what they have missed while Redis was away."""
-        since = self.delivered or self.base
-        assert since is not None
+    @property
+    def reached(self) -> Id | None:
+        """The id behind which it is to be caught up, if it has to be."""
+        return self.delivered or self.base
+
+    async def heal(self, since: Id, fetch: Fetch, excluded: Callable[[Envelope], int]) -> None:
+        """Deliver to all members what came after an id while Redis was away."""
 
         async def deliver(entry: Envelope) -> None:
             self.deliver(entry, excluded(entry))
@@ -218,10 +221,8 @@ class RoomMembers:
         await catch_up(since, fetch, deliver, lambda: self.seen)
         self.behind = False
 
-    def give_up_past(self, newest: Id) -> list[Endpoint]:
-        """What they have missed cannot be fetched; those that count on it come back."""
-        self.behind = False
-        self.seen = self.delivered = None
-        self.base = newest
+    def lose_past(self) -> list[Endpoint]:
+        """Some of what was missed cannot be fetched; says who counts on having all."""
+        self.delivered, self.base = None, BEGINNING
         self._cursors.clear()
         return [each for wrap, live in self._live.items() if wrap is not None for each in live]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import time
 from collections.abc import Mapping
 from typing import Final, NoReturn
 
@@ -16,7 +17,7 @@ from ..protocol import CloseCode
 from .envelope import HUB_ID_SIZE, NOBODY, Envelope, pack, unpack
 from .errors import HistoryLost, HubUnavailable
 from .history import PUBLISH, RedisHistory
-from .ids import Id
+from .ids import BEGINNING, Id
 from .line import Line
 from .link import Link, LinkLost, dial
 from .members import Counts, RoomMembers
@@ -225,23 +226,29 @@ class RedisRooms:
             room = next(iter(self._confirmed))
             del self._confirmed[room]
             try:
-                for endpoint in await self._heal(room, session.commands):
-                    nursery.start_soon(_show_out, endpoint)
+                await self._heal(room, session.commands, nursery)
             except HubUnavailable as error:
                 raise LinkLost(str(error)) from error
 
-    async def _heal(self, room: RoomMembers, link: Link) -> list[Endpoint]:
-        """Deliver what was missed; says who has to know that it cannot be."""
+    async def _heal(self, room: RoomMembers, link: Link, nursery: trio.Nursery) -> None:
+        """Deliver what was missed, or tell those who have to know that it cannot be."""
         history = RedisHistory(room.name, _stream(room.name))
+        fetch = functools.partial(history.fetch, link)
         if not room.behind:
             room.base = await history.newest(link)
-            return []
+            return
+        since = room.reached
+        assert since is not None
         try:
-            await room.heal(functools.partial(history.fetch, link), self._excluded)
+            await room.heal(since, fetch, self._excluded)
         except HistoryLost as error:
-            logger.warning("members may have missed messages: %s", error)
-            return room.give_up_past(await history.newest(link))
-        return []
+            losers = room.lose_past()
+            # A room that was quiet for so long has lost nothing.
+            if time.time() - since.milliseconds / 1000 < self._options.history_lifetime:
+                logger.warning("members may have missed messages: %s", error)
+                for endpoint in losers:
+                    nursery.start_soon(_show_out, endpoint)
+            await room.heal(BEGINNING, fetch, self._excluded)
 
     # -- its life -------------------------------------------------------------------------
 
@@ -327,7 +334,7 @@ class RedisRooms:
         self._presence.suspend()
         self._confirmed.clear()
         for room in self._rooms.values():
-            room.behind = bool(room.delivered or room.base)
+            room.behind = room.reached is not None
 
     async def leave(self) -> None:
         """Write what waits to be written, and tell Redis that this hub is no more."""
