@@ -35,8 +35,8 @@ class RedisServer:
         url: The same for a hub.
     """
 
-    def __init__(self, directory: Path, options: tuple[str, ...]) -> None:
-        self.port = free_port()
+    def __init__(self, directory: Path, options: tuple[str, ...], port: int | None) -> None:
+        self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self._directory = directory
         self._options = options
@@ -85,9 +85,9 @@ class RedisServer:
 
 
 @asynccontextmanager
-async def redis_server(*options: str) -> AsyncIterator[RedisServer]:
+async def redis_server(*options: str, port: int | None = None) -> AsyncIterator[RedisServer]:
     with tempfile.TemporaryDirectory() as directory:
-        server = RedisServer(Path(directory), options)
+        server = RedisServer(Path(directory), options, port)
         await server.start()
         try:
             yield server
