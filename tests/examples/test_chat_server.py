@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -9,39 +10,54 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from examples import chat_server
 from tests.examples.programs import running_server
-from trio_wsendpoint import Endpoint, accept, connect
+from tests.hub.redis_server import needs_redis, redis_server
+from trio_wsendpoint import ConnectionClosed, Endpoint, accept, connect
+from trio_wsendpoint.hub import Hub, open_hub
 from trio_wsendpoint.testing import StallStream
 
 
-async def chat_over(stream: trio.abc.Stream) -> None:
-    async with accept(stream) as endpoint:
-        await chat_server.chat(endpoint)
+async def chat_over(hub: Hub, stream: trio.abc.Stream) -> None:
+    with contextlib.suppress(ConnectionClosed):  # as a server does
+        async with accept(stream) as endpoint:
+            await chat_server.chat(hub, endpoint)
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    async with open_hub(on_slow="close", max_waiting=50_000) as hub:
+        yield hub
+        assert hub.statistics().rooms == 0
+
+
+@pytest.fixture
+async def handlers(hub: Hub) -> AsyncIterator[trio.Nursery]:
+    """Where the server's side runs; in the end its members are gone."""
+    async with trio.open_nursery() as nursery:
+        yield nursery
 
 
 @asynccontextmanager
 async def member(
-    nursery: trio.Nursery, name: str, room: str = "/kitchen", after_sent: float = float("inf")
+    hub: Hub,
+    nursery: trio.Nursery,
+    name: str,
+    room: str = "/kitchen",
+    after_sent: float = float("inf"),
 ) -> AsyncIterator[Endpoint]:
     near, far = memory_stream_pair()
-    nursery.start_soon(chat_over, StallStream(far, after_sent=after_sent))
+    nursery.start_soon(chat_over, hub, StallStream(far, after_sent=after_sent))
     async with connect(f"ws://chat{room}", stream=near) as endpoint:
         await endpoint.send(name)
         yield endpoint
 
 
-@pytest.fixture(autouse=True)
-def no_room_is_left_over() -> Iterator[None]:
-    yield
-    assert not chat_server.rooms
-
-
 async def test_what_a_member_says_is_heard_in_its_room_only(
-    nursery: trio.Nursery,
+    hub: Hub, handlers: trio.Nursery
 ) -> None:
     async with (
-        member(nursery, "ada") as ada,
-        member(nursery, "eve", "/cellar") as eve,
-        member(nursery, "bob") as bob,
+        member(hub, handlers, "ada") as ada,
+        member(hub, handlers, "eve", "/cellar") as eve,
+        member(hub, handlers, "bob") as bob,
     ):
         await wait_all_tasks_blocked()
         await bob.send("hello")
@@ -60,9 +76,12 @@ async def test_what_a_member_says_is_heard_in_its_room_only(
 
 
 async def test_a_slow_member_holds_up_nobody_and_is_shown_out(
-    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+    hub: Hub, handlers: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with member(nursery, "ada") as ada, member(nursery, "slow", after_sent=500) as slow:
+    async with (
+        member(hub, handlers, "ada") as ada,
+        member(hub, handlers, "slow", after_sent=500) as slow,
+    ):
         await wait_all_tasks_blocked()
         assert await ada.receive() == "* ada came in"
         assert await ada.receive() == "* slow came in"
@@ -87,3 +106,28 @@ async def test_the_chat_server_runs_from_the_command_line() -> None:
     ):
         await endpoint.send("ada")
         assert await endpoint.receive() == "* ada came in"
+
+
+@needs_redis
+async def test_two_chat_servers_with_one_redis_are_one() -> None:
+    async with (
+        redis_server() as redis,
+        running_server("examples/chat_server.py", "0", "--redis", redis.url) as first,
+        running_server("examples/chat_server.py", "0", "--redis", redis.url) as second,
+        connect(f"ws://localhost:{first}/kitchen") as ada,
+    ):
+        await ada.send("ada")
+        assert await ada.receive() == "* ada came in"
+        async with connect(f"ws://localhost:{second}/kitchen") as bob:
+            await bob.send("bob")
+            assert await ada.receive() == "* bob came in"
+            assert await bob.receive() == "* bob came in"
+            await ada.send("hello")
+            assert await bob.receive() == "ada: hello"
+            await redis.kill()
+            await bob.send("is anybody there?")
+            assert await bob.receive() == "bob: is anybody there?"
+        await ada.send("not here")
+        with trio.fail_after(10):
+            while await ada.receive() != "ada: not here":
+                pass

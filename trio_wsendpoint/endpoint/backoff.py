@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
+import math
 import random
+from typing import Any
 
 import attrs
 
 from .options import check_seconds
 
 
-def _check_factor(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{attribute.name} must be a number, not {type(value).__name__}")
-    if not value >= 1:
-        raise ValueError(f"{attribute.name} must be at least 1, not {value}")
+def _check_finite(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    check_seconds(_, attribute, value)
+    if math.isinf(value):
+        raise ValueError(f"{attribute.name} must not be infinite")
+
+
+def _check_factor(_: object, __: object, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"factor must be a number, not {type(value).__name__}")
+    if not 1 <= value < math.inf:
+        raise ValueError(f"factor must be at least 1 and not infinite, not {value}")
 
 
 @attrs.frozen
 class Backoff:
-    """Waits that grow, with full jitter: so those who failed together do not return together.
+    """How long to wait between two tries: at random, from nothing to a bound.
 
-    Attributes:
-        first: Seconds that the first wait takes at most.
-        factor: How many times longer each wait may be than the one before.
-        limit: Seconds that any wait takes at most.
-        healthy_after: Seconds that a connection has to last for the waits to begin anew.
+    The bound grows with each failure. That the wait is anything below it ("full jitter") keeps
+    those who lost the same server from arriving all at once when it comes back.
+
+    Args:
+        first: Seconds that the wait after the first failure takes at most.
+        factor: How many times longer than the last bound each bound is.
+        limit: Seconds that no bound exceeds.
+        healthy_after: Seconds that a connection has to last for the bound to begin anew.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it.
     """
 
-    first: float = attrs.field(default=0.5, validator=check_seconds)
+    first: float = attrs.field(default=0.5, validator=_check_finite)
     factor: float = attrs.field(default=2.0, validator=_check_factor)
-    limit: float = attrs.field(default=60.0, validator=check_seconds)
-    healthy_after: float = attrs.field(default=10.0, validator=check_seconds)
+    limit: float = attrs.field(default=60.0, validator=_check_finite)
+    healthy_after: float = attrs.field(default=10.0, validator=_check_finite)
+
+    def bound(self, failures: int) -> float:
+        """Seconds that the wait takes at most, after so many failures before this one."""
+        try:
+            return min(self.limit, self.first * float(self.factor) ** failures)
+        except OverflowError:
+            return self.limit
 
     def delay(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row."""
-        try:
-            longest = self.first * self.factor ** (failures - 1)
-        except OverflowError:
-            longest = self.limit
-        return random.uniform(0, min(longest, self.limit))
+        """Seconds to wait, at random, after so many failures before this one."""
+        return random.uniform(0, self.bound(failures))

@@ -283,8 +283,8 @@ class RedisRooms:
             if lost - began >= backoff.healthy_after:
                 failures = 0
             while self._session is None:
-                failures += 1
                 delay = backoff.delay(failures)
+                failures += 1
                 logger.warning(
                     "Redis at %s is away: %s; next attempt in %.1f s",
                     self._address,
