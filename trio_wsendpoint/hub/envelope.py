@@ -7,9 +7,7 @@ With history, Redis puts the message's id and a space in front when it passes it
 
 from __future__ import annotations
 
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from .ids import Id, parse_id
 
@@ -19,8 +17,7 @@ NOBODY: Final = 0
 """An excluded connection that is none; their ids begin at 1."""
 
 
-@attrs.frozen
-class Envelope:
+class Envelope(NamedTuple):
     """A message as it comes out of Redis.
 
     Attributes:

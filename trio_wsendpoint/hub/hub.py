@@ -21,6 +21,7 @@ from .options import (
     WhenAway,
     Wrap,
     check_choice,
+    check_encodable,
     check_replay,
     check_room,
     parse_options,
@@ -28,7 +29,7 @@ from .options import (
 from .redis import RedisRooms
 from .url import parse_redis_url
 
-CHECKPOINT_EVERY: Final = 16
+CHECKPOINT_EVERY: Final = 64
 """Messages published without waiting, before the scheduler has its turn."""
 
 
@@ -243,18 +244,23 @@ class Hub:
             trio.ClosedResourceError: the hub is closed.
         """
         check_room(room)
-        message = _check_message(message)
-        check_choice("when_away", when_away, ("raise", "wait"))
-        if not isinstance(exclude, Endpoint | None):
-            raise TypeError(f"exclude must be an Endpoint, not {type(exclude).__name__}")
+        if type(message) is not bytes:
+            message = _check_message(message)
+        if when_away != "raise":
+            check_choice("when_away", when_away, ("raise", "wait"))
+        excluded = NOBODY
+        if exclude is not None:
+            if not isinstance(exclude, Endpoint):
+                raise TypeError(f"exclude must be an Endpoint, not {type(exclude).__name__}")
+            excluded = exclude.connection_id
         self._check_open()
-        if self._counts.published % CHECKPOINT_EVERY:
+        counts = self._counts
+        if counts.published % CHECKPOINT_EVERY:
             await trio.lowlevel.checkpoint_if_cancelled()
         else:
             await trio.lowlevel.checkpoint()
-        self._counts.published += 1
-        excluded = NOBODY if exclude is None else exclude.connection_id
-        return await self._rooms.publish(room, message, excluded, when_away == "wait")
+        counts.published += 1
+        return await self._rooms.publish(room, message, excluded, when_away != "raise")
 
     async def members(self, room: str) -> int:
         """Count the endpoints that are in a room, over all processes.
@@ -295,10 +301,7 @@ class Hub:
 
 def _check_message(message: str | bytes) -> str | bytes:
     if isinstance(message, str):
-        try:
-            message.encode()
-        except UnicodeEncodeError:
-            raise ValueError("message must be encodable as UTF-8") from None
+        check_encodable("message", message)
         return message
     if not isinstance(message, bytes | bytearray | memoryview):
         raise TypeError(f"message must be str or bytes-like, not {type(message).__name__}")

@@ -151,13 +151,7 @@ class RoomMembers:
         message, id_ = entry.message, entry.id
         if id_ is not None:
             self.delivered = id_
-        absent = {self._by_id[excluded]} if excluded in self._by_id else set()
-        if self._cursors and id_ is not None:
-            for endpoint, cursor in list(self._cursors.items()):
-                if id_ <= cursor:
-                    absent.add(endpoint)
-                else:
-                    del self._cursors[endpoint]
+        absent = self._absent(id_, excluded) if self._cursors or excluded else ()
         for wrap, members in self._live.items():
             targets: Collection[Endpoint] = members
             if absent:
@@ -168,6 +162,17 @@ class RoomMembers:
             got = channel.put(message)
             self._counts.delivered += got
             self._counts.skipped += not got
+
+    def _absent(self, id_: Id | None, excluded: int) -> set[Endpoint]:
+        """Who is not to get a message: it came from there, or is there already."""
+        absent = {self._by_id[excluded]} if excluded in self._by_id else set()
+        if id_ is not None:
+            for endpoint, cursor in list(self._cursors.items()):
+                if id_ <= cursor:
+                    absent.add(endpoint)
+                else:
+                    del self._cursors[endpoint]
+        return absent
 
     def _send(
         self,

@@ -107,10 +107,20 @@ def check_room(room: str) -> None:
     """
     if not isinstance(room, str):
         raise TypeError(f"room must be a str, not {type(room).__name__}")
-    try:
-        room.encode()
-    except UnicodeEncodeError:
-        raise ValueError("room must be encodable as UTF-8") from None
+    check_encodable("room", room)
+
+
+def check_encodable(name: str, text: str) -> None:
+    """Refuse a text that has a lone surrogate in it.
+
+    Raises:
+        ValueError: it has.
+    """
+    if not text.isascii():  # as most are, and it costs nothing to know
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{name} must be encodable as UTF-8") from None
 
 
 def check_replay(history: int, since: str | None, wrap: Wrap | None) -> Id | None:

@@ -138,10 +138,14 @@ class RedisRooms:
             if room is not None:
                 room.receive(Envelope(message, self._hub_id, NOBODY), excluded)
         data = pack(message, self._hub_id, excluded)
-        link = await self._admitted(patient)
+        session = self._session
+        if session is not None and not (self._line or session.commands.full):
+            link = session.commands
+        else:
+            link = await self._admitted(patient)
         try:
             if not self._options.history:
-                link.put("PUBLISH", self._channel(name), data)
+                link.put(b"PUBLISH", self._channel(name), data)
                 return None
             reply = link.add(
                 "EVAL",
@@ -154,7 +158,8 @@ class RedisRooms:
                 max(1, int(self._options.history_lifetime * 1000)),
             )
         finally:
-            self._let_in()
+            if self._line:
+                self._let_in()
         id_: bytes = await reply.wait()
         return id_.decode()
 
@@ -171,7 +176,7 @@ class RedisRooms:
             called = True
 
     def _let_in(self) -> None:
-        if self._line and self._session is not None and not self._session.commands.full:
+        if self._session is not None and not self._session.commands.full:
             self._line.call_next()
 
     # -- receiving ------------------------------------------------------------------------

@@ -121,15 +121,14 @@ class Subscriptions:
         Raises:
             LinkLost: it is an error.
         """
-        if is_refusal(reply):
+        if type(reply) is list and len(reply) == 3:
+            kind, channel, data = reply
+            if kind == b"message":
+                self._on_message(channel, data)
+            else:  # subscribe or unsubscribe
+                self._confirm(channel)
+        elif is_refusal(reply):
             raise LinkLost(f"Redis has refused: {reply}")
-        if not isinstance(reply, list) or len(reply) != 3:
-            return  # the answer to a PING
-        kind, channel, data = reply
-        if kind == b"message":
-            self._on_message(channel, data)
-        elif kind in (b"subscribe", b"unsubscribe"):
-            self._confirm(channel)
 
     def _confirm(self, channel: bytes) -> None:
         state = self._channels.get(channel)
