@@ -11,6 +11,8 @@ from .options import OnSlow
 
 OVERHEAD: Final = 64
 """Bytes that a message counts besides its own."""
+CHECKPOINT_EVERY: Final = 64
+"""Messages received without waiting, before the scheduler has its turn."""
 
 
 class HubChannel(trio.abc.ReceiveChannel[str | bytes]):
@@ -28,6 +30,7 @@ class HubChannel(trio.abc.ReceiveChannel[str | bytes]):
         self._on_slow = on_slow
         self._messages: deque[str | bytes] = deque()
         self._waiting = 0
+        self._received = 0
         self._readers = trio.lowlevel.ParkingLot()
         self._end: type[Exception] | None = None
 
@@ -42,7 +45,8 @@ class HubChannel(trio.abc.ReceiveChannel[str | bytes]):
             return False
         self._messages.append(message)
         self._waiting += len(message) + OVERHEAD
-        self._readers.unpark()
+        if self._readers:
+            self._readers.unpark()
         return True
 
     def end(self, error: type[Exception]) -> None:
@@ -61,20 +65,20 @@ class HubChannel(trio.abc.ReceiveChannel[str | bytes]):
             trio.BrokenResourceError: too much was waiting, and the hub has `on_slow="close"`.
             trio.ClosedResourceError: the channel or its hub is closed.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        waited = False
+        self._received += 1
+        if self._received % CHECKPOINT_EVERY:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
         while not self._messages:
             if self._end is not None:
                 raise self._end
             await self._readers.park()
-            waited = True
         message = self._messages.popleft()
         self._waiting -= len(message) + OVERHEAD
-        if self._messages:
-            # Whoever was woken for a message may have been cancelled before it took it.
+        if self._messages and self._readers:
+            # Whoever was woken for it has found that another task was quicker.
             self._readers.unpark()
-        if not waited:
-            await trio.lowlevel.cancel_shielded_checkpoint()
         return message
 
     async def aclose(self) -> None:

@@ -7,12 +7,14 @@ With history, Redis puts the message's id and a space in front when it passes it
 
 from __future__ import annotations
 
+import struct
 from typing import Final, NamedTuple
 
 from .ids import Id, parse_id
 
 HUB_ID_SIZE: Final = 8
-_HEAD: Final = 1 + HUB_ID_SIZE + 8
+_unpack_head = struct.Struct(f">c{HUB_ID_SIZE}sQ").unpack_from
+_HEAD: Final = struct.calcsize(f">c{HUB_ID_SIZE}sQ")
 NOBODY: Final = 0
 """An excluded connection that is none; their ids begin at 1."""
 
@@ -49,12 +51,11 @@ def unpack(data: bytes, id: Id | None = None) -> Envelope:  # noqa: A002
     if data[:1].isdigit():
         text, _, data = data.partition(b" ")
         id = parse_id(text.decode("ascii", "replace"))  # noqa: A001
-    kind, payload = data[:1], data[_HEAD:]
-    if kind not in (b"t", b"b") or len(data) < _HEAD:
+    if len(data) < _HEAD:
         raise ValueError("this was not published by a hub")
-    return Envelope(
-        payload.decode() if kind == b"t" else payload,
-        data[1 : 1 + HUB_ID_SIZE],
-        int.from_bytes(data[1 + HUB_ID_SIZE : _HEAD], "big"),
-        id,
-    )
+    kind, hub_id, excluded = _unpack_head(data)
+    if kind == b"b":
+        return Envelope(data[_HEAD:], hub_id, excluded, id)
+    if kind == b"t":
+        return Envelope(data[_HEAD:].decode(), hub_id, excluded, id)
+    raise ValueError("this was not published by a hub")

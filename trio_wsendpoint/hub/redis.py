@@ -190,7 +190,10 @@ class RedisRooms:
         except ValueError as error:
             logger.warning("a message in room %r was dropped: %s", room.name, error)
             return
-        room.receive(entry, self._excluded(entry))
+        if entry.id is None:
+            room.deliver(entry, NOBODY)
+        else:
+            room.receive(entry, self._excluded(entry))
 
     def _excluded(self, entry: Envelope) -> int:
         return entry.excluded if entry.hub_id == self._hub_id else NOBODY

@@ -3,8 +3,10 @@
     python -m tests.bench.hub.node hub|bare [URL]
 
 It prints its port, and then does what it is told on standard input, a list in a line. Without
-a URL the hub is in one process. Bare is what there is without this library's hub: hiredis over
-one Trio stream, which publishes, or which hands each message to the one member.
+a URL the hub is in one process. It hears the room as a service does once it is told to
+listen. Bare is
+what there is without this library's hub: hiredis over two Trio streams, one that publishes,
+and one that subscribes, once it is told to, and hands each message to the one member.
 """
 
 from __future__ import annotations
@@ -29,6 +31,12 @@ BATCH = 2**16  # bytes that a bare publisher writes at a time
 ENDLESS = 2**40  # no member is slow: the load reads as fast as it can
 
 
+def pack(*command: str | bytes) -> bytes:
+    """The bytes of a command."""
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
+    return packed
+
+
 class Subject(Protocol):
     """What is measured."""
 
@@ -37,11 +45,11 @@ class Subject(Protocol):
     async def be_member(self, endpoint: Endpoint) -> None:
         """Run a connection."""
 
+    async def listen(self) -> None:
+        """Hear the room, and count."""
+
     async def publish(self, payload: bytes, count: int) -> None:
         """Publish a message again and again, as fast as it goes."""
-
-    async def publish_one(self, payload: bytes) -> None:
-        """Publish one message, which is to be on its way when this returns."""
 
 
 class HubSubject:
@@ -60,8 +68,6 @@ class HubSubject:
         publish = self.hub.publish
         for _ in range(count):
             await publish(ROOM, payload)
-
-    publish_one = None
 
     async def listen(self) -> None:
         """Hear the room as a service does."""
@@ -94,7 +100,7 @@ class BareSubject:
 
     async def listen(self) -> None:
         """Subscribe, and hand each message to the member, if there is one."""
-        await self.subscriber.send_all(hiredis.pack_command(("SUBSCRIBE", ROOM)))
+        await self.subscriber.send_all(pack("SUBSCRIBE", ROOM))
         parser = hiredis.Reader()
         while True:
             parser.feed(await self.subscriber.receive_some(2**16))
@@ -106,18 +112,17 @@ class BareSubject:
                         await member.send(reply[2])
 
     async def publish(self, payload: bytes, count: int) -> None:
-        command = hiredis.pack_command(("PUBLISH", ROOM, payload))
+        command = pack("PUBLISH", ROOM, payload)
         at_once = max(1, BATCH // len(command))
         for start in range(0, count, at_once):
             # Packed anew each time, as other messages would have to be.
             commands = [
-                hiredis.pack_command(("PUBLISH", ROOM, payload))
-                for _ in range(min(at_once, count - start))
+                pack("PUBLISH", ROOM, payload) for _ in range(min(at_once, count - start))
             ]
             await self.publisher.send_all(b"".join(commands))
 
 
-async def publish_paced(subject: Any, size: int, count: int, interval: float) -> None:
+async def publish_paced(subject: Subject, size: int, count: int, interval: float) -> None:
     """Publish messages that say when they were published."""
     for _ in range(count):
         await trio.sleep(interval)
@@ -130,7 +135,7 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-async def obey(subject: Any, order: str, *args: Any) -> Any:
+async def obey(subject: Subject, order: str, *args: Any) -> Any:
     """Do as told, and say what came of it."""
     if order == "publish":
         size, count = args
@@ -138,49 +143,48 @@ async def obey(subject: Any, order: str, *args: Any) -> Any:
     elif order == "paced":
         await publish_paced(subject, *args)
     elif order == "heard":
-        while subject.heard < args[0]:
+        while subject.heard < args[0]:  # noqa: ASYNC110
             await trio.sleep(0.001)
         subject.heard = 0
     elif order == "cpu":
         return time.process_time()
     elif order == "memory":
         return memory()
-    elif order == "skipped":
-        return subject.hub.statistics().skipped
     return time.monotonic_ns()
 
 
-async def read_orders(subject: Any) -> None:
+async def run(subject: Subject, background: list[Any]) -> None:
+    """Serve, and do what it is told."""
     pending = b""
-    async for data in trio.lowlevel.FdStream(0):
-        *lines, pending = (pending + data).split(b"\n")
-        for line in lines:
-            print(json.dumps(await obey(subject, *json.loads(line))), flush=True)
-
-
-async def run(subject: Any, background: list[Any]) -> None:
     async with trio.open_nursery() as nursery:
         for task in background:
             nursery.start_soon(task)
         listeners = await nursery.start(serve, subject.be_member, 0)
         announce(listeners[0].socket.getsockname()[1])
-        await read_orders(subject)
+        async for data in trio.lowlevel.FdStream(0):
+            *lines, pending = (pending + data).split(b"\n")
+            for order in map(json.loads, lines):
+                result = None
+                if order == ["listen"]:
+                    nursery.start_soon(subject.listen)
+                else:
+                    result = await obey(subject, *order)
+                print(json.dumps(result), flush=True)
         nursery.cancel_scope.cancel()
 
 
 async def main(kind: str, url: str | None = None) -> None:
-    if kind in ("hub", "channel"):
+    if kind == "hub":
         async with open_hub(url, max_waiting=ENDLESS) as hub:
-            subject = HubSubject(hub)
-            await run(subject, [subject.listen] if kind == "channel" else [])
+            await run(HubSubject(hub), [])
         return
     port = urlsplit(url or "").port
     assert port is not None
     streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(2)]
     bare = BareSubject(*streams)
-    await run(bare, [bare.read_replies, bare.listen])
+    await run(bare, [bare.read_replies])
 
 
 if __name__ == "__main__":
     raise_file_limit()
-    trio.run(main, *sys.argv[1:])
+    trio.run(main, sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
