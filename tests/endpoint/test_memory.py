@@ -24,8 +24,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.endpoint.peer import Peer, open_scripted
 from tests.protocol.wire import BINARY, CONTINUATION, PING, RSV1, TEXT
-from trio_wsendpoint import ServerOptions, broadcast
-from trio_wsendpoint.client import Backoff
+from trio_wsendpoint import Backoff, ServerOptions, broadcast
 from trio_wsendpoint.client.options import parse_options
 from trio_wsendpoint.endpoint import (
     ConnectionClosedError,

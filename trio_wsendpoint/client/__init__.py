@@ -6,12 +6,10 @@ from .http2 import Http2Session, open_http2
 from .http2_pool import Http2Pool, open_http2_pool
 from .options import ConnectOptions, DialKeywords
 from .reconnect import Attempt, Reconnecting, reconnecting
-from .retrying import Backoff
 from .url import Url, parse_url
 
 __all__ = [
     "Attempt",
-    "Backoff",
     "ConnectError",
     "ConnectOptions",
     "Connecting",

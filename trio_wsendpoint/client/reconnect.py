@@ -13,11 +13,11 @@ from typing import Any, Final, TypeAlias, TypeVar, Unpack
 import attrs
 import trio
 
-from ..endpoint import Endpoint, EndpointScope
+from ..endpoint import Backoff, Endpoint, EndpointScope
 from ..protocol import CloseCode, HeadersLike, WebSocketError
 from .connect import open_scope
 from .options import ConnectOptions, DialKeywords, parse_options
-from .retrying import Backoff, Retry, RetryPolicy, end_of
+from .retrying import Retry, RetryPolicy, end_of
 from .url import Url, parse_url
 
 logger: Final = logging.getLogger("trio_wsendpoint.client")

@@ -1,6 +1,6 @@
 """The Trio shell: an endpoint over a stream. It knows tasks and scopes, but no bytes."""
 
-from .backoff import Backoff
+from .backoff import Backoff, check_wait
 from .endpoint import Endpoint, Statistics, Traffic
 from .errors import (
     ConnectionClosed,
@@ -65,6 +65,7 @@ __all__ = [
     "check_limit",
     "check_seconds",
     "check_ssl_context",
+    "check_wait",
     "forget_when_ended",
     "give_up_slow",
     "is_closed_socket",

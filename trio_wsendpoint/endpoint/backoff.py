@@ -8,13 +8,21 @@ from typing import Any
 
 import attrs
 
-from .options import check_seconds
+
+def check_wait(name: str, value: Any) -> None:
+    """Refuse what is no number of seconds that can be waited.
+
+    Raises:
+        TypeError, ValueError: `value` is none; the message says `name`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be seconds, not {type(value).__name__}")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be at least 0 seconds and not infinite, not {value}")
 
 
-def _check_finite(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-    check_seconds(_, attribute, value)
-    if math.isinf(value):
-        raise ValueError(f"{attribute.name} must not be infinite")
+def _check_seconds(_: object, attribute: attrs.Attribute[float], value: Any) -> None:
+    check_wait(attribute.name, value)
 
 
 def _check_factor(_: object, __: object, value: Any) -> None:
@@ -29,7 +37,7 @@ class Backoff:
     """How long to wait between two tries: at random, from nothing to a bound.
 
     The bound grows with each failure. That the wait is anything below it ("full jitter") keeps
-    those who lost the same server from arriving all at once when it comes back.
+    those who lost the same server from arriving all at once when it is back.
 
     Args:
         first: Seconds that the wait after the first failure takes at most.
@@ -41,10 +49,10 @@ class Backoff:
         TypeError, ValueError: an argument is wrong; the message names it.
     """
 
-    first: float = attrs.field(default=0.5, validator=_check_finite)
+    first: float = attrs.field(default=0.5, validator=_check_seconds)
     factor: float = attrs.field(default=2.0, validator=_check_factor)
-    limit: float = attrs.field(default=60.0, validator=_check_finite)
-    healthy_after: float = attrs.field(default=10.0, validator=_check_finite)
+    limit: float = attrs.field(default=60.0, validator=_check_seconds)
+    healthy_after: float = attrs.field(default=10.0, validator=_check_seconds)
 
     def bound(self, failures: int) -> float:
         """Seconds that the wait takes at most, after so many failures before this one."""

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from ..endpoint import Endpoint
-from ._broadcast import broadcast
+from ..server import broadcast
 from .channel import HubChannel
 from .envelope import NOBODY, Envelope
 from .history import Fetch, catch_up
