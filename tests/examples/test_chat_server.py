@@ -108,6 +108,9 @@ async def test_the_chat_server_runs_from_the_command_line() -> None:
         assert await endpoint.receive() == "* ada came in"
 
 
+CHANNEL = b"trio_wsendpoint:0:room:/kitchen"
+
+
 @needs_redis
 async def test_two_chat_servers_with_one_redis_are_one() -> None:
     async with (
@@ -122,6 +125,8 @@ async def test_two_chat_servers_with_one_redis_are_one() -> None:
             await bob.send("bob")
             assert await ada.receive() == "* bob came in"
             assert await bob.receive() == "* bob came in"
+            while await redis.ask("PUBSUB", "NUMSUB", CHANNEL) != [CHANNEL, 2]:  # noqa: ASYNC110
+                await trio.sleep(0.01)
             await ada.send("hello")
             assert await bob.receive() == "ada: hello"
             await redis.kill()

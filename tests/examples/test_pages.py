@@ -13,6 +13,7 @@ import pytest
 import trio
 
 import trio_wsendpoint
+import trio_wsendpoint.hub
 import trio_wsendpoint.testing
 from tests.examples.pages import PAGES, read_blocks, run_page
 from tests.examples.programs import ROOT, run_program, running_server
@@ -84,7 +85,9 @@ async def test_ctrl_c_ends_the_programs_of_the_readme_without_a_traceback(
         assert await process.stderr.receive_some() == b""
 
 
-@pytest.mark.parametrize("module", [trio_wsendpoint, trio_wsendpoint.testing])
+@pytest.mark.parametrize(
+    "module", [trio_wsendpoint, trio_wsendpoint.hub, trio_wsendpoint.testing]
+)
 def test_the_reference_has_every_public_name(module: object) -> None:
     headings = re.findall(r"^#+ (.*)$", (ROOT / "docs/reference.md").read_text(), re.MULTILINE)
     named = {name for heading in headings for name in re.findall(r"`(\w+)", heading)}
