@@ -13,6 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.hub.redis_server import RedisServer, free_port, needs_redis, redis_server
 from tests.hub.worlds import cut_off, member, receive, settled, until
+from trio_wsendpoint import Backoff
 from trio_wsendpoint.hub import Hub, HubUnavailable, link, open_hub
 from trio_wsendpoint.hub.link import HIGH_WATER
 from trio_wsendpoint.testing import open_endpoint_pair
@@ -460,3 +461,72 @@ async def test_nonsense_on_an_open_connection_ends_it(
         async with open_hub(f"redis://127.0.0.1:{port}"):
             await until(lambda: reason in caplog.text)
         nursery.cancel_scope.cancel()
+
+
+async def test_publishers_that_wait_for_redis_are_told_when_the_hub_is_closed(
+    redis: RedisServer,
+) -> None:
+    async with trio.open_nursery() as nursery, open_hub(redis.url) as hub:
+        await redis.kill()
+        await until(lambda: not hub.connected)
+
+        async def publish() -> None:
+            with pytest.raises(trio.ClosedResourceError, match="the hub is closed"):
+                await hub.publish("room", "message", when_away="wait")
+
+        nursery.start_soon(publish)
+        await wait_all_tasks_blocked(0.01)
+
+
+async def test_a_return_that_waits_for_redis_is_refused_when_it_goes_away(
+    redis: RedisServer,
+) -> None:
+    async with open_hub(redis.url, history=5) as hub, open_endpoint_pair() as (_, endpoint):
+        redis.signal(signal.SIGSTOP)
+
+        async def come_back() -> None:
+            with pytest.raises(HubUnavailable):
+                async with hub.join("room", endpoint, since="0-0"):
+                    pytest.fail("not reached")
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(come_back)
+                await wait_all_tasks_blocked(0.01)
+                await redis.kill()
+
+
+async def test_a_connection_that_has_lasted_begins_its_backoff_anew(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    backoff = Backoff(first=0.01, factor=1000, limit=30, healthy_after=0.1)
+    async with open_hub(redis.url, backoff=backoff) as hub:
+        for _ in range(3):
+            await trio.sleep(0.2)
+            await cut_off(hub)
+            await until(lambda: hub.connected, seconds=2)
+
+
+async def test_a_room_whose_history_redis_refuses_makes_it_count_as_away(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_hub(redis.url, history=5) as hub, open_endpoint_pair() as (_, endpoint):
+        await redis.ask("SET", "trio_wsendpoint:history:room", "a string")
+        async with hub.join("room", endpoint):
+            await until(lambda: "WRONGTYPE" in caplog.text)
+        await until(lambda: hub.connected)
+
+
+async def test_more_changes_than_redis_takes_at_once_wait_for_it(redis: RedisServer) -> None:
+    async with open_hub(redis.url) as hub, member(hub, "room"):
+        redis.signal(signal.SIGSTOP)
+        await stop_redis_from_reading(hub)
+        async with open_endpoint_pair() as (_, endpoint), trio.open_nursery() as nursery:
+            nursery.start_soon(stay, hub, "new", endpoint)
+            await wait_all_tasks_blocked(0.05)
+            redis.signal(signal.SIGCONT)
+            await settled(hub, "new")
+            with trio.fail_after(20):
+                while await hub.members("new") != 1:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()

@@ -56,12 +56,12 @@ class Line:
             waiter.called = self._called = True
             waiter.woken.set()
 
-    def turn_away(self) -> None:
-        """Wake all who are not patient: they need not wait any longer."""
-        patient: deque[_Waiter] = deque()
+    def turn_away(self, *, patient_too: bool = False) -> None:
+        """Wake all who are not patient, or all: they need not wait any longer."""
+        staying: deque[_Waiter] = deque()
         for waiter in self._waiters:
-            if waiter.patient:
-                patient.append(waiter)
+            if waiter.patient and not patient_too:
+                staying.append(waiter)
             else:
                 waiter.woken.set()
-        self._waiters = patient
+        self._waiters = staying

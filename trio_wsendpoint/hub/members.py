@@ -106,7 +106,8 @@ class RoomMembers:
         """From now on it gets messages as they come; none up to the cursor."""
         wrap = self._members[endpoint]
         if cursor is not None:
-            if not self._live and self.delivered is None:
+            # Others still have to get what came before, and has not come by.
+            if not (self._live or self._channels) and self.delivered is None:
                 self.delivered = cursor
             self._cursors[endpoint] = cursor
         self._live.setdefault(wrap, {})[endpoint] = None

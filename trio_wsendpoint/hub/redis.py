@@ -76,6 +76,7 @@ class RedisRooms:
         self._by_channel: dict[bytes, RoomMembers] = {}
         self._session: Session | None = None
         self._line = Line()
+        self._closed = False
         self._subscriptions = Subscriptions(self._receive, self._on_confirmed)
         self._presence = Presence(
             PREFIX,
@@ -168,6 +169,8 @@ class RedisRooms:
         called = False
         while True:
             session = self._session
+            if self._closed:
+                raise trio.ClosedResourceError("the hub is closed")
             if session is None and not patient:
                 raise self._away()
             if session is not None and not session.commands.full and (called or not self._line):
@@ -346,6 +349,8 @@ class RedisRooms:
 
     async def leave(self) -> None:
         """Write what waits to be written, and tell Redis that this hub is no more."""
+        self._closed = True
+        self._line.turn_away(patient_too=True)
         if self._session is not None:
             link = self._session.commands
             self._presence.suspend()

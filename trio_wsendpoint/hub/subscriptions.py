@@ -73,7 +73,7 @@ class Subscriptions:
             self._dirty.pop(channel, None)
 
     async def wait_confirmed(self, channel: bytes) -> None:
-        """Wait until messages of a channel that is wanted come; until then for ever."""
+        """Wait until messages of a channel that is wanted come, or the connection is lost."""
         state = self._channels[channel]
         if not (state.told and not state.pending):
             if state.confirmed is None:
@@ -85,6 +85,9 @@ class Subscriptions:
         for channel, state in list(self._channels.items()):
             state.told = False
             state.pending = 0
+            if state.confirmed is not None:
+                state.confirmed.set()
+                state.confirmed = None
             self._forget_if_over(channel, state)
         self._dirty = dict.fromkeys(self._channels)
 
@@ -131,9 +134,7 @@ class Subscriptions:
             raise LinkLost(f"Redis has refused: {reply}")
 
     def _confirm(self, channel: bytes) -> None:
-        state = self._channels.get(channel)
-        if state is None:
-            return
+        state = self._channels[channel]
         state.pending -= 1
         if state.pending:
             return

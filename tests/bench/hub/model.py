@@ -8,13 +8,15 @@ that is where a service ends in any case.
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import Final
 
 import attrs
 
-ROOMS_DRAWN: Final = 200
-"""Rooms of each kind that are drawn; more would change nothing but the noise."""
+MEMBERS_DRAWN: Final = 100_000
+"""Members of each kind of room that are drawn, at least one room of them; more would change
+nothing but the noise."""
 HEAD: Final = 100
 """Bytes around a message on its way to a process: the envelope, Redis' protocol, TCP and IP."""
 
@@ -82,17 +84,19 @@ class Service:
     shards: int = 1
 
 
-def spread(service: Service, seed: int = 1) -> list[tuple[Rooms, float]]:
+@functools.cache
+def spread(service: Service, seed: int = 1) -> tuple[tuple[Rooms, float], ...]:
     """To how many processes a message goes, on average, for each kind of room."""
     drawn = random.Random(seed)
     processes = service.machines * service.cores
     found = []
     for rooms in service.rooms:
         reached = 0
-        for _ in range(ROOMS_DRAWN):
+        count = max(1, MEMBERS_DRAWN // rooms.members)
+        for _ in range(count):
             reached += len({drawn.randrange(processes) for _ in range(rooms.members)})
-        found.append((rooms, reached / ROOMS_DRAWN))
-    return found
+        found.append((rooms, reached / count))
+    return tuple(found)
 
 
 def use(service: Service, costs: Costs) -> dict[str, float]:
