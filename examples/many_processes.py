@@ -17,25 +17,24 @@ from functools import partial
 
 import trio
 
-from trio_wsendpoint import Backoff, Endpoint, serve_listeners
+from trio_wsendpoint import Backoff, Endpoint, serve
 from trio_wsendpoint.hub import Hub, HubUnavailable, open_hub
 
 GRACE = 10.0
 """Seconds that a process has to come to its end by itself."""
 
 
-def share_port(port: int) -> socket.socket:
-    """A socket on a port that other processes may listen on too."""
-    shared = socket.socket()
-    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    shared.bind(("", port))
-    return shared
+def hold_port(port: int) -> socket.socket:
+    """A socket that is bound to a port and does not listen: other processes may."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(("", port))
+    return held
 
 
 async def relay(hub: Hub, endpoint: Endpoint) -> None:
-    assert endpoint.request is not None  # it is there wherever we shook hands
-    room = endpoint.request.target
+    room = endpoint.request.path
     async with hub.join(room, endpoint):
         async for message in endpoint:
             # While Redis is away, those in this process have it nevertheless.
@@ -47,10 +46,7 @@ async def work(port: int, redis: str) -> None:
     """One of the processes: serve until told to stop."""
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with open_hub(redis, on_slow="close") as hub, trio.open_nursery() as nursery:
-            listener = share_port(port)
-            listener.listen(1024)
-            listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
-            await nursery.start(serve_listeners, partial(relay, hub), listeners)
+            await nursery.start(partial(serve, reuse_port=True), partial(relay, hub), port)
             await anext(signals)
             nursery.cancel_scope.cancel()
 
@@ -79,9 +75,8 @@ async def keep_up(port: int, redis: str) -> None:
 
 async def supervise(port: int, processes: int, redis: str) -> None:
     """Keep all of them running until told to stop."""
-    # Bound but not listening, it holds the port while there is no process.
-    with share_port(port) as shared:
-        port = shared.getsockname()[1]
+    with hold_port(port) as held:  # also while no process is there
+        port = held.getsockname()[1]
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
                 for _ in range(processes):
