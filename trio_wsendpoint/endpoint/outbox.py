@@ -119,7 +119,7 @@ class Outbox:
         # Of whom this is so, that task has not slept since it has sent: Trio resets it then.
         if self.corked or task.custom_sleep_data is self:
             self._connection.send_message(message, compress=compress)
-            self._flush_in_next_turn()
+            self.flush_in_next_turn()
             return
         task.custom_sleep_data = self
         descriptor = self._descriptor()
@@ -148,11 +148,12 @@ class Outbox:
     def flush_soon(self) -> None:
         """Write what the connection has queued: now, or if corked, in the next turn."""
         if self.corked:
-            self._flush_in_next_turn()
+            self.flush_in_next_turn()
         else:
             self.flush()
 
-    def _flush_in_next_turn(self) -> None:
+    def flush_in_next_turn(self) -> None:
+        """Write what the connection has queued when the scheduler has had its turn."""
         size = self._connection.size_to_send
         if self._blocked or size > HIGH_WATER:
             self.flush()

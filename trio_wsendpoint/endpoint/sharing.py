@@ -9,7 +9,11 @@ from .endpoint import Endpoint
 
 
 def share(
-    endpoints: Iterable[Endpoint], message: SharedMessage, max_waiting: int
+    endpoints: Iterable[Endpoint],
+    message: SharedMessage,
+    max_waiting: int,
+    *,
+    gather: bool = False,
 ) -> tuple[int, list[Endpoint]]:
     """Put a message in the outbox of each endpoint that is open, and write what goes at once.
 
@@ -17,6 +21,8 @@ def share(
         endpoints: Whose outboxes.
         message: Put behind what waits, and behind a message that is being sent in fragments.
         max_waiting: Bytes that may wait in an outbox before it is passed over.
+        gather: Whether to write only when the scheduler has had its turn, with all that is
+            put there until then.
 
     Returns:
         How many have got it, and those that were passed over.
@@ -31,7 +37,10 @@ def share(
             slow.append(endpoint)
             continue
         endpoint._connection.send_shared(message)
-        outbox.flush_soon()
+        if gather:
+            outbox.flush_in_next_turn()
+        else:
+            outbox.flush_soon()
         sent += not outbox.ended
     return sent, slow
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterable
 import attrs
 import trio
 
-from ..endpoint import Endpoint
-from ..server import broadcast
+from ..endpoint import Endpoint, give_up_slow, share
+from ..protocol import SharedMessage
 from .channel import HubChannel
 from .envelope import NOBODY, Envelope
 from .history import Fetch, catch_up
@@ -37,6 +37,10 @@ class Counts:
     skipped: int = 0
     closed: int = 0
     unconfirmed: int = 0
+
+
+class _Turn(set["RoomMembers"]):
+    """The rooms that a task has sent to since it last slept."""
 
 
 class RoomMembers:
@@ -182,20 +186,37 @@ class RoomMembers:
         id_: Id | None,
         wrap: Wrap | None,
     ) -> None:
-        if wrap is not None:
-            try:
-                message = wrap(message, str(id_))
-            except Exception:
-                # It is called for all members at once, in a task that is none of theirs.
-                logger.exception("wrap has failed, and a message of %r is lost", self.name)
-                return
+        try:
+            shared = SharedMessage(message if wrap is None else wrap(message, str(id_)))
+        except Exception:
+            # It is called for all members at once, in a task that is none of theirs.
+            logger.exception("wrap has failed, and a message of %r is lost", self.name)
+            return
         options, counts = self._options, self._counts
-        result = broadcast(
-            targets, message, max_waiting=options.max_waiting, on_slow=options.on_slow
-        )
-        counts.delivered += result.sent
-        counts.skipped += result.skipped
-        counts.closed += result.closed
+        sent, slow = share(targets, shared, options.max_waiting, gather=self._follows())
+        counts.delivered += sent
+        if not slow:
+            return
+        if options.on_slow == "skip":
+            counts.skipped += len(slow)
+            return
+        counts.closed += len(slow)
+        for endpoint in slow:
+            give_up_slow(endpoint)
+
+    def _follows(self) -> bool:
+        """Whether this task has sent to the room since the scheduler had its turn.
+
+        Then what follows leaves in one write for each member, not in one for each message:
+        messages come out of Redis in bunches.
+        """
+        task = trio.lowlevel.current_task()
+        turn = task.custom_sleep_data  # Trio resets it when the task sleeps
+        if type(turn) is not _Turn:
+            turn = task.custom_sleep_data = _Turn()
+        follows = self in turn
+        turn.add(self)
+        return follows
 
     # -- catching up ----------------------------------------------------------------------
 
