@@ -15,6 +15,7 @@ from .ids import Id, parse_id
 HUB_ID_SIZE: Final = 8
 _unpack_head = struct.Struct(f">c{HUB_ID_SIZE}sQ").unpack_from
 _HEAD: Final = struct.calcsize(f">c{HUB_ID_SIZE}sQ")
+_TEXT, _BINARY = b"tb"
 NOBODY: Final = 0
 """An excluded connection that is none; their ids begin at 1."""
 
@@ -40,6 +41,19 @@ def pack(message: str | bytes, hub_id: bytes, excluded: int) -> bytes:
     """The bytes of a message that is to be published."""
     kind, payload = (b"t", message.encode()) if isinstance(message, str) else (b"b", message)
     return b"".join((kind, hub_id, excluded.to_bytes(8, "big"), payload))
+
+
+def message_of(data: bytes) -> str | bytes | None:
+    """The message alone, where there is no history and so nothing else matters.
+
+    Returns:
+        None if `unpack` has to look at it.
+    """
+    if len(data) < _HEAD:
+        return None
+    if data[0] == _BINARY:
+        return data[_HEAD:]
+    return data[_HEAD:].decode() if data[0] == _TEXT else None
 
 
 def unpack(data: bytes, id: Id | None = None) -> Envelope:  # noqa: A002

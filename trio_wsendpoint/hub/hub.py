@@ -29,8 +29,8 @@ from .options import (
 from .redis import RedisRooms
 from .url import parse_redis_url
 
-CHECKPOINT_EVERY: Final = 64
-"""Messages published without waiting, before the scheduler has its turn."""
+CHECKPOINT_EVERY: Final = 256
+"""Messages published and delivered, before a publisher gives the scheduler its turn."""
 
 
 @asynccontextmanager
@@ -104,6 +104,7 @@ class Hub:
         self._members: dict[str, RoomMembers] = {}
         self._counts = Counts()
         self._closed = False
+        self._yield_at = 0
         self._rooms: LocalRooms | RedisRooms
         secure = False
         if url is None:
@@ -255,10 +256,11 @@ class Hub:
             excluded = exclude.connection_id
         self._check_open()
         counts = self._counts
-        if counts.published % CHECKPOINT_EVERY:
+        if counts.published + counts.delivered < self._yield_at:
             await trio.lowlevel.checkpoint_if_cancelled()
         else:
             await trio.lowlevel.checkpoint()
+            self._yield_at = counts.published + counts.delivered + CHECKPOINT_EVERY
         counts.published += 1
         return await self._rooms.publish(room, message, excluded, when_away != "raise")
 

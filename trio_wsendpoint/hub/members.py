@@ -149,11 +149,10 @@ class RoomMembers:
             self.seen = entry.id
             if self.behind:
                 return
-        self.deliver(entry, excluded)
+        self.deliver(entry.message, entry.id, excluded)
 
-    def deliver(self, entry: Envelope, excluded: int) -> None:
+    def deliver(self, message: str | bytes, id_: Id | None, excluded: int) -> None:
         """Give a message to all members that have not got it, without waiting."""
-        message, id_ = entry.message, entry.id
         if id_ is not None:
             self.delivered = id_
         absent = self._absent(id_, excluded) if self._cursors or excluded else ()
@@ -193,7 +192,14 @@ class RoomMembers:
             logger.exception("wrap has failed, and a message of %r is lost", self.name)
             return
         options, counts = self._options, self._counts
-        sent, slow = share(targets, shared, options.max_waiting, gather=self._follows())
+        # What follows in the same turn of a task leaves in one write for each member, not in
+        # one for each message: they come out of Redis in bunches.
+        task = trio.lowlevel.current_task()
+        rooms = task.custom_sleep_data  # Trio resets it when the task sleeps
+        if type(rooms) is not _Turn:
+            rooms = task.custom_sleep_data = _Turn()
+        sent, slow = share(targets, shared, options.max_waiting, gather=self in rooms)
+        rooms.add(self)
         counts.delivered += sent
         if not slow:
             return
@@ -203,20 +209,6 @@ class RoomMembers:
         counts.closed += len(slow)
         for endpoint in slow:
             give_up_slow(endpoint)
-
-    def _follows(self) -> bool:
-        """Whether this task has sent to the room since the scheduler had its turn.
-
-        Then what follows leaves in one write for each member, not in one for each message:
-        messages come out of Redis in bunches.
-        """
-        task = trio.lowlevel.current_task()
-        turn = task.custom_sleep_data  # Trio resets it when the task sleeps
-        if type(turn) is not _Turn:
-            turn = task.custom_sleep_data = _Turn()
-        follows = self in turn
-        turn.add(self)
-        return follows
 
     # -- catching up ----------------------------------------------------------------------
 
@@ -243,7 +235,7 @@ class RoomMembers:
         """Deliver to all members what came after an id while Redis was away."""
 
         async def deliver(entry: Envelope) -> None:
-            self.deliver(entry, excluded(entry))
+            self.deliver(entry.message, entry.id, excluded(entry))
 
         await catch_up(since, fetch, deliver, lambda: self.seen)
         self.behind = False

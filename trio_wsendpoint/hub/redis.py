@@ -14,7 +14,7 @@ import trio
 
 from ..endpoint import Endpoint
 from ..protocol import CloseCode
-from .envelope import HUB_ID_SIZE, NOBODY, Envelope, pack, unpack
+from .envelope import HUB_ID_SIZE, NOBODY, Envelope, message_of, pack, unpack
 from .errors import HistoryLost, HubUnavailable
 from .history import PUBLISH, RedisHistory
 from .ids import BEGINNING, Id
@@ -137,7 +137,7 @@ class RedisRooms:
         if not self._options.history:
             room = self._rooms.get(name)
             if room is not None:
-                room.receive(Envelope(message, self._hub_id, NOBODY), excluded)
+                room.deliver(message, None, excluded)
         data = pack(message, self._hub_id, excluded)
         session = self._session
         if session is not None and not (self._line or session.commands.full):
@@ -189,14 +189,14 @@ class RedisRooms:
         if room is None or data.startswith(self._own_heads):
             return
         try:
+            if (message := message_of(data)) is not None:
+                room.deliver(message, None, NOBODY)
+                return
             entry = unpack(data)
         except ValueError as error:
             logger.warning("a message in room %r was dropped: %s", room.name, error)
             return
-        if entry.id is None:
-            room.deliver(entry, NOBODY)
-        else:
-            room.receive(entry, self._excluded(entry))
+        room.receive(entry, self._excluded(entry))
 
     def _excluded(self, entry: Envelope) -> int:
         return entry.excluded if entry.hub_id == self._hub_id else NOBODY
