@@ -335,6 +335,18 @@ async def test_a_redis_that_has_forgotten_all_is_not_a_gap_for_ever(
 
 
 @needs_redis
+async def test_many_may_come_back_at_once(redis: RedisServer) -> None:
+    async with open_hub(redis.url, history=5) as hub, trio.open_nursery() as nursery:
+        await publish(hub, *"abc")
+
+        async def come_back() -> None:
+            assert await replayed(hub, "0-0", 3) == ["a", "b", "c"]
+
+        for _ in range(5):
+            nursery.start_soon(come_back)
+
+
+@needs_redis
 async def test_a_room_that_was_quiet_for_long_has_lost_nothing(
     redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,17 +4,19 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.hub.worlds import receive
 from trio_wsendpoint import Endpoint
 from trio_wsendpoint.hub.channel import HubChannel
 from trio_wsendpoint.hub.envelope import Envelope
+from trio_wsendpoint.hub.errors import HubUnavailable
 from trio_wsendpoint.hub.ids import Id
 from trio_wsendpoint.hub.line import Line
+from trio_wsendpoint.hub.link import Link, LinkLost
 from trio_wsendpoint.hub.members import Counts, RoomMembers
 from trio_wsendpoint.hub.options import HubOptions
-from trio_wsendpoint.testing import open_endpoint_pair
+from trio_wsendpoint.testing import StallStream, open_endpoint_pair
 
 Pair = tuple[Endpoint, Endpoint]
 
@@ -115,12 +117,14 @@ async def test_a_channel_gives_each_message_to_whoever_is_quickest() -> None:
             received.append(await channel.receive())
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(take, 1)
-        nursery.start_soon(take, 1)
+        for _ in range(3):
+            nursery.start_soon(take, 1)
         await wait_all_tasks_blocked()
-        for number in range(100):
+        channel.put("0")
+        await take(1)  # before the one that was woken for it
+        for number in range(1, 100):
             channel.put(str(number))
-        await take(98)
+        await take(96)
     assert sorted(map(int, received)) == list(range(100))
 
 
@@ -169,3 +173,36 @@ async def test_one_who_is_cancelled_is_in_line_no_more(nursery: trio.Nursery) ->
     with trio.move_on_after(0.01):
         await line.wait(patient=True)
     assert not line
+
+
+# -- the link -----------------------------------------------------------------------------
+
+
+async def test_a_connection_that_is_lost_takes_no_commands() -> None:
+    pytest.importorskip("hiredis")
+    ours, _ = memory_stream_pair()
+    link = Link(ours)
+    link.abandon()
+    link.put("PUBLISH", "room", "message")
+    with pytest.raises(HubUnavailable, match="was lost before it answered"):
+        await link.call("PING")
+
+
+async def test_a_connection_on_which_nothing_can_be_written_is_sent_no_ping(
+    autojump_clock: MockClock,
+) -> None:
+    pytest.importorskip("hiredis")
+    ours, _ = memory_stream_pair()
+    link = Link(StallStream(ours, after_sent=0))
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.run_writer)
+            nursery.start_soon(link.run_watch)
+
+    with pytest.RaisesGroup(pytest.RaisesExc(LinkLost, match="nothing has come for 6 seconds")):
+        await run()
+    assert trio.current_time() == 6
+    # The first one is still being written.
+    assert link.unconfirmed == 0
+    assert len(link._unanswered) == 1

@@ -293,7 +293,7 @@ class RedisRooms:
             lost = trio.current_time()
             if lost - began >= backoff.healthy_after:
                 failures = 0
-            while self._session is None:
+            while True:
                 delay = backoff.delay(failures)
                 failures += 1
                 logger.warning(
