@@ -90,14 +90,14 @@ class Presence:
         self._away = True
         self._dirty.clear()
 
-    def _begin_anew(self) -> None:
+    def begin_anew(self) -> None:
+        """Redis may know nothing of our members: tell it of all of them."""
         self._away = self._refused = False
         self._dirty = dict.fromkeys(self._rooms())
         self._anew = True
 
     async def run(self, link: Link) -> NoReturn:
         """Tell Redis of all members, and of each change; renew the lease in time."""
-        self._begin_anew()
         while True:
             await link.wait_for_room()
             self._tell(link)
@@ -105,7 +105,7 @@ class Presence:
                 with trio.move_on_after(self._lease / 3):
                     await self._work.park()
                 if self._refused:
-                    self._begin_anew()
+                    self.begin_anew()
 
     def _tell(self, link: Link) -> None:
         rooms = list(islice(self._dirty, MAX_ROOMS))
@@ -133,7 +133,7 @@ class Presence:
             self._refused = True
         # The lease had run out, such as while this process was stopped: all is to be told.
         elif reply == 1 and not anew:
-            self._begin_anew()
+            self.begin_anew()
             self._work.unpark()
 
     async def members(self, link: Link, room: str) -> int:

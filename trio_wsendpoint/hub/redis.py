@@ -269,7 +269,7 @@ class RedisRooms:
         Raises:
             HubUnavailable: it cannot be reached, or does not let us in.
         """
-        self._session = await self._dial()
+        self._attach(await self._dial())
 
     async def _dial(self) -> Session:
         commands = await dial(self._address, self._options.ssl_context)
@@ -314,7 +314,7 @@ class RedisRooms:
 
     async def _run_session(self, session: Session) -> LinkLost:
         """Use the connections for as long as they last; says why they ended."""
-        self._session = session
+        self._attach(session)
         session.commands.on_room = self._let_in
         reason = LinkLost("the hub is closed")
         try:
@@ -333,6 +333,10 @@ class RedisRooms:
             self._detach(session)
             await session.aclose()
         return reason
+
+    def _attach(self, session: Session) -> None:
+        self._session = session
+        self._presence.begin_anew()
 
     def _detach(self, session: Session) -> None:
         """The connections are lost, and nobody may wait for them any more."""
