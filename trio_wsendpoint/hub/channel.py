@@ -76,9 +76,6 @@ class HubChannel(trio.abc.ReceiveChannel[str | bytes]):
             await self._readers.park()
         message = self._messages.popleft()
         self._waiting -= len(message) + OVERHEAD
-        if self._messages and self._readers:
-            # Whoever was woken for it has found that another task was quicker.
-            self._readers.unpark()
         return message
 
     async def aclose(self) -> None:

@@ -142,7 +142,7 @@ class Link:
             self._unanswered.append(on_reply)
         self._buffers.append(data)
         self._size += len(data)
-        if not self._writing:
+        if self._work:
             self._work.unpark()
 
     def add(self, *command: bytes | str | int) -> Reply:

@@ -30,6 +30,8 @@ logger = logging.getLogger("trio_wsendpoint.hub")
 
 PREFIX: Final = "trio_wsendpoint:"
 """What all keys and channels at Redis begin with."""
+MAX_NAMES: Final = 4096
+"""Names of channels that are at hand."""
 LEAVE_TIMEOUT: Final = 1.0
 """Seconds that Redis may take to be told that the hub is leaving."""
 
@@ -72,7 +74,8 @@ class RedisRooms:
         # What begins so, without an id in front, local members have had already.
         self._own_heads = (b"t" + self._hub_id, b"b" + self._hub_id)
         # Channels, unlike keys, are the same in all databases.
-        self._channels = f"{PREFIX}{address.database}:room:"
+        prefix = f"{PREFIX}{address.database}:room:"
+        self._channel = functools.lru_cache(MAX_NAMES)(lambda name: (prefix + name).encode())
         self._by_channel: dict[bytes, RoomMembers] = {}
         self._session: Session | None = None
         self._line = Line()
@@ -96,9 +99,6 @@ class RedisRooms:
 
     def _away(self) -> HubUnavailable:
         return HubUnavailable(f"Redis at {self._address} is away")
-
-    def _channel(self, name: str) -> bytes:
-        return (self._channels + name).encode()
 
     # -- rooms ----------------------------------------------------------------------------
 
@@ -139,11 +139,7 @@ class RedisRooms:
             if room is not None:
                 room.deliver(message, None, excluded)
         data = pack(message, self._hub_id, excluded)
-        session = self._session
-        if session is not None and not (self._line or session.commands.full):
-            link = session.commands
-        else:
-            link = await self._admitted(patient)
+        link = self._free_link() or await self._admitted(patient)
         try:
             if not self._options.history:
                 link.put(b"PUBLISH", self._channel(name), data)
@@ -163,6 +159,13 @@ class RedisRooms:
                 self._let_in()
         id_: bytes = await reply.wait()
         return id_.decode()
+
+    def _free_link(self) -> Link | None:
+        """The link that commands may be given to, if nobody has to wait for it."""
+        session = self._session
+        if session is None or self._line or session.commands.full:
+            return None
+        return session.commands
 
     async def _admitted(self, patient: bool) -> Link:
         """Wait for one's turn to give Redis a command."""
