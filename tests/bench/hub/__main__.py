@@ -42,10 +42,14 @@ def machine(busy: float) -> str:
     """What it was measured on, and how busy that was with other things."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     cores = len(os.sched_getaffinity(0))
+    beside = (
+        "Other programs ran beside it, which took from all rates and times." if busy > 1 else ""
+    )
     return (
         f"Measured on {cores} cores of {model[1] if model else platform.machine()},"
         f" Python {platform.python_version()}; all processes, Redis and the members' peers"
-        f" share these cores. Before it began, the load of the machine was {busy:.1f}.\n"
+        f" share these cores. Before it began, the load of the machine was {busy:.1f}."
+        f" {beside}\n"
     )
 
 
