@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # Extra arguments, such as `make bench ARGS=--quick`.
 ARGS :=
 
-.PHONY: demo test test-pure lint types cov format sanitize compliance fuzz soak bench clean
+.PHONY: demo test test-pure test-all docs dist lint types cov format sanitize compliance fuzz soak bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,10 @@ test: $(STAMP)
 
 test-pure: $(STAMP)
 	TRIO_WSENDPOINT_PURE=1 $(BIN)/python -m pytest
+
+# On every Python that there is, of those that the package is for.
+test-all: $(STAMP)
+	$(BIN)/python -m tests.packaging.pythons --test
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -66,5 +70,13 @@ bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m tests.bench.run $(ARGS)
 
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/python -m tests.docs.build $(ARGS)
+
+dist: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dist]'
+	$(BIN)/python -m tests.packaging.run $(ARGS)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info .coverage* .mypy_cache .pytest_cache .ruff_cache

@@ -23,7 +23,8 @@ FLOORS_BELOW: dict[str, set[str]] = {
     "client": {"protocol", "endpoint", "http2"},
     "server": {"protocol", "endpoint", "http2"},
     "hub": {"protocol", "endpoint"},
-    ABOVE: {"protocol", "endpoint", "http2", "client", "server", "hub"},
+    "cli": {"protocol", "endpoint", "http2", "client", "server", "hub"},
+    ABOVE: {"protocol", "endpoint", "http2", "client", "server", "hub", "cli"},
 }
 OTHERS_ALLOWED = {
     "protocol": {"attrs", "zlib_ng"},
@@ -32,6 +33,7 @@ OTHERS_ALLOWED = {
     "client": {"attrs", "trio", "idna", "python_socks"},
     "server": {"attrs", "trio", "werkzeug"},
     "hub": {"attrs", "trio"},
+    "cli": {"attrs", "trio", "prompt_toolkit"},
     ABOVE: {"attrs", "trio"},
 }
 
@@ -104,6 +106,8 @@ def test_a_module_imports_only_from_below(path: Path) -> None:
         ("hub/presence.py", "import hiredis"),
         ("server/serve.py", "from ..hub import open_hub"),
         ("testing.py", "from .endpoint.reader import Reader"),
+        ("cli/connect.py", "from ..client.connect import connect"),
+        ("server/serve.py", "from ..cli import main"),
         ("testing.py", "import pytest"),
     ],
 )
@@ -125,8 +129,8 @@ def test_an_import_from_elsewhere_would_be_found(module: str, statement: str) ->
         ("hub/link.py", "import hiredis"),
         ("hub/members.py", "from ..endpoint import share"),
         ("testing.py", "from .endpoint import open_endpoint"),
-        ("cli.py", "from . import connect"),
-        ("cli.py", "from .testing import open_endpoint_pair"),
+        ("cli/connect.py", "from ..client import connect"),
+        ("cli/main.py", "from .connect import run"),
         ("__main__.py", "from .cli import main"),
         ("__init__.py", "from .server import serve"),
     ],

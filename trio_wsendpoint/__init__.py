@@ -33,6 +33,7 @@ from .endpoint import (
     open_endpoint,
 )
 from .protocol import (
+    VERSION,
     BinaryFrame,
     CloseCode,
     CloseFrame,
@@ -73,6 +74,8 @@ from .server import (
     serve_listeners,
     serve_unix,
 )
+
+__version__ = VERSION
 
 __all__ = [
     "ANY_ORIGIN",
@@ -126,6 +129,7 @@ __all__ = [
     "Traffic",
     "Url",
     "WebSocketError",
+    "__version__",
     "accept",
     "basic_auth",
     "broadcast",

@@ -14,7 +14,7 @@ import attrs
 
 from tests.examples.programs import ROOT
 
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
 
 _BLOCK = re.compile(r"^```(?P<info>.*)\n(?P<source>(?:.*\n)*?)```$", re.MULTILINE)
 

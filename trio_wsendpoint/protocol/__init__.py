@@ -6,7 +6,7 @@ It can be used with no Trio at all; see `Connection`.
 from .assembly import InboundOptions, OnDataFrame
 from .close import CloseCode, check_close_arguments
 from .connection import Connection, Role
-from .deflate import PermessageDeflate
+from .deflate import PermessageDeflate, find_zlib
 from .errors import (
     HandshakeError,
     HandshakeRejected,
@@ -70,8 +70,10 @@ from .messages import (
 )
 from .outbound import BUFFER_OVERHEAD, Counters
 from .sharing import SharedFrame, SharedMessage
+from .speedups import in_c
 from .state import OPEN, TRANSITIONS, Event, State
 from .trace import describe_frame
+from .version import VERSION
 
 __all__ = [
     "BUFFER_OVERHEAD",
@@ -82,6 +84,7 @@ __all__ = [
     "OPEN",
     "PLAIN_TYPES",
     "TRANSITIONS",
+    "VERSION",
     "Agreement",
     "BinaryFrame",
     "BytesLike",
@@ -136,7 +139,9 @@ __all__ = [
     "encode_request",
     "encode_response",
     "encode_text",
+    "find_zlib",
     "frame_type_of",
+    "in_c",
     "memory_of",
     "refusal",
     "to_extra_headers",
