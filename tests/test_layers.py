@@ -28,7 +28,7 @@ FLOORS_BELOW: dict[str, set[str]] = {
 }
 OTHERS_ALLOWED = {
     "protocol": {"attrs", "zlib_ng"},
-    "endpoint": {"attrs", "trio"},
+    "endpoint": {"anyio", "attrs", "trio"},
     "http2": {"attrs", "trio", "h2", "hpack", "hyperframe"},
     "client": {"attrs", "trio", "idna", "python_socks"},
     "server": {"attrs", "trio", "werkzeug"},

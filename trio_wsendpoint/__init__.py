@@ -30,6 +30,7 @@ from .endpoint import (
     SendStream,
     Statistics,
     Traffic,
+    from_anyio_stream,
     open_endpoint,
 )
 from .protocol import (
@@ -135,6 +136,7 @@ __all__ = [
     "broadcast",
     "connect",
     "create_message",
+    "from_anyio_stream",
     "open_endpoint",
     "open_http2",
     "open_http2_pool",

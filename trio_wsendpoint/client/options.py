@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 import ipaddress
 import os
 import re
@@ -15,8 +13,14 @@ from typing import Any, Final, Literal, TypeAlias
 import attrs
 import trio
 
-from ..endpoint import EndpointKeywords, EndpointOptions, check_ssl_context, parse_keywords
-from ..protocol import ClientHandshake, Headers, HeadersLike, Role
+from ..endpoint import (
+    EndpointKeywords,
+    EndpointOptions,
+    check_ssl_context,
+    check_stream,
+    parse_keywords,
+)
+from ..protocol import VERSION, ClientHandshake, Headers, HeadersLike, Role
 from .http2_pool import Http2Pool
 from .proxy import Proxy, parse_proxy
 from .url import Url, to_host, without_zone
@@ -33,15 +37,10 @@ _SENSITIVE: Final = frozenset({"authorization", "cookie", "proxy-authorization",
 """Headers, in lower case, that are meant for the origin which they were given for."""
 
 
-@functools.cache
 def default_user_agent() -> str:
     """The `User-Agent` of a client that names none."""
     python = ".".join(map(str, sys.version_info[:2]))
-    try:
-        version = importlib.metadata.version("trio-wsendpoint")
-    except importlib.metadata.PackageNotFoundError:  # it runs from where it was unpacked
-        return f"trio_wsendpoint Python/{python}"
-    return f"trio_wsendpoint/{version} Python/{python}"
+    return f"trio_wsendpoint/{VERSION} Python/{python}"
 
 
 class DialKeywords(EndpointKeywords, total=False):
@@ -81,8 +80,8 @@ def _check_context(_: object, attribute: attrs.Attribute[Any], value: Any) -> No
 
 
 def _check_stream(_: object, __: object, value: Any) -> None:
-    if not isinstance(value, trio.abc.Stream | None):
-        raise TypeError(f"stream must be a trio.abc.Stream, not {type(value).__name__}")
+    if value is not None:
+        check_stream(value)
 
 
 # Converters, not validators: these would run only after the handshake was made.

@@ -1,5 +1,6 @@
 """The Trio shell: an endpoint over a stream. It knows tasks and scopes, but no bytes."""
 
+from .anyio_stream import from_anyio_stream
 from .backoff import Backoff, check_wait
 from .endpoint import Endpoint, Statistics, Traffic
 from .errors import (
@@ -26,6 +27,7 @@ from .options import (
 from .sharing import call_when_ended, forget_when_ended, give_up_slow, share
 from .stream_setup import (
     check_ssl_context,
+    check_stream,
     is_closed_socket,
     receive_at_once,
     send_at_once,
@@ -65,8 +67,10 @@ __all__ = [
     "check_limit",
     "check_seconds",
     "check_ssl_context",
+    "check_stream",
     "check_wait",
     "forget_when_ended",
+    "from_anyio_stream",
     "give_up_slow",
     "is_closed_socket",
     "open_endpoint",

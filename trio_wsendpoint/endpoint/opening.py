@@ -13,6 +13,7 @@ from .core import EndpointCore
 from .endpoint import Endpoint
 from .errors import ConnectionClosed
 from .options import EndpointKeywords, EndpointOptions, check_keywords
+from .stream_setup import check_stream
 
 
 def open_endpoint(
@@ -41,8 +42,7 @@ def open_endpoint(
         TypeError, ValueError: an argument is wrong; the message names it.
         HeartbeatTimeout: on leaving, if the peer was given up on.
     """
-    if not isinstance(stream, trio.abc.Stream):
-        raise TypeError(f"stream must be a trio.abc.Stream, not {type(stream).__name__}")
+    check_stream(stream)
     if not isinstance(role, Role):
         raise TypeError(f"role must be a Role, not {role!r}")
     if not isinstance(agreement, Agreement | None):

@@ -21,6 +21,21 @@ _OTHER_ROLE: Final = {
 }
 
 
+def check_stream(stream: object) -> None:
+    """Refuse a stream that is not Trio's.
+
+    Raises:
+        TypeError: it is not a `trio.abc.Stream`.
+    """
+    if isinstance(stream, trio.abc.Stream):
+        return
+    kind = type(stream)
+    # Its home is told by its name, so that nobody needs anyio for this.
+    of_anyio = any(base.__module__.startswith("anyio.") for base in kind.__mro__)
+    hint = "; from_anyio_stream makes one of it" if of_anyio else ""
+    raise TypeError(f"stream must be a trio.abc.Stream, not {kind.__name__}{hint}")
+
+
 def check_ssl_context(
     ssl_context: ssl.SSLContext | None, role: Role, argument: str = "ssl_context"
 ) -> None:

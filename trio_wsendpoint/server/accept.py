@@ -17,6 +17,7 @@ from ..endpoint import (
     Endpoint,
     EndpointScope,
     HandshakeTimeout,
+    check_stream,
     receive_at_once,
     send_nowait,
     socket_addresses,
@@ -60,6 +61,7 @@ async def accept(
         HandshakeTimeout: it was not complete within `handshake_timeout`.
         HeartbeatTimeout: on leaving, if the peer was given up on.
     """
+    check_stream(stream)
     settings = Settings.parse("accept", options, AcceptKeywords)
     established = await Acceptor(settings).establish(stream)
     assert isinstance(established, Established)
