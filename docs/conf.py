@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -73,6 +75,28 @@ def adapt_links(_app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = LINK_OUT.sub(r"\1", text)
 
 
+def add_the_rest(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """Have a page of the reference end with what no page has of its module."""
+    if "\n.. THE REST\n" not in source[0]:
+        return
+    documented = set()
+    for other in (HERE / "api").glob("*.rst"):
+        documented.update(re.findall(r"(?m)^\.\. auto\w+:: (\w+)$", other.read_text()))
+    (name,) = re.findall(r"(?m)^\.\. currentmodule:: (\S+)$", source[0])
+    module = importlib.import_module(name)
+    rest = sorted(set(module.__all__) - documented)
+    directives = (describe(member, getattr(module, member)) for member in rest)
+    source[0] = source[0].replace("\n.. THE REST\n", "\n" + "\n".join(directives))
+
+
+def describe(name: str, value: object) -> str:
+    """The directive for a name of a module."""
+    if inspect.isclass(value):
+        kind = "exception" if issubclass(value, BaseException) else "class"
+        return f".. auto{kind}:: {name}\n   :members:\n   :show-inheritance:\n"
+    return f".. auto{'function' if inspect.isfunction(value) else 'data'}:: {name}\n"
+
+
 def mark_code(_app: Sphinx, *arguments: object) -> None:
     """Have code in a docstring, in single backquotes as in Markdown, be code here, too."""
     lines = arguments[-1]
@@ -92,4 +116,5 @@ def mark_quoted(match: re.Match[str]) -> str:
 def setup(app: Sphinx) -> None:
     """Connect what is above."""
     app.connect("source-read", adapt_links)
+    app.connect("source-read", add_the_rest)
     app.connect("autodoc-process-docstring", mark_code)
