@@ -7,6 +7,7 @@ import attrs
 import pytest
 
 from examples import compression, custom_extension, custom_frames, streaming
+from tests.cli.shell import process_at_a_terminal
 from tests.examples.programs import run_program, running_server
 from trio_wsendpoint import TextFrame
 from trio_wsendpoint.protocol import ProtocolError
@@ -18,6 +19,19 @@ async def test_the_echo_client_gets_its_lines_back_from_the_echo_server() -> Non
             "examples/echo_client.py", f"ws://localhost:{port}", stdin="hello\nGrüße\n"
         )
     assert output == "hello\nGrüße\nclosed with 1000\n"
+
+
+async def test_ctrl_c_ends_the_echo_client_at_a_terminal() -> None:
+    program = "import runpy; runpy.run_path('examples/echo_client.py', run_name='__main__')"
+    async with (
+        running_server("examples/echo_server.py", "0") as port,
+        process_at_a_terminal(f"ws://localhost:{port}", program=program) as (terminal, process),
+    ):
+        await terminal.type("hello\n")
+        await terminal.expect("hello\nhello\n")
+        await terminal.type("\x03")
+        await terminal.expect("closed with 1000")
+    assert process.returncode == 0
 
 
 async def test_both_ends_of_the_custom_extension_agree(

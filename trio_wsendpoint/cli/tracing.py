@@ -1,0 +1,49 @@
+"""What endpoints log, as lines for a person: frames, and what the peer does wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+LOGGER: Final = logging.getLogger("trio_wsendpoint")
+
+
+class _LineHandler(logging.Handler):
+    def __init__(self, say: Callable[[str], object], kinds: tuple[str, ...] | None) -> None:
+        super().__init__(logging.DEBUG)
+        self._say = say
+        self._kinds = kinds
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it, if it is of a kind that is wanted."""
+        message = record.getMessage()
+        is_frame = message.startswith(("< ", "> "))
+        if self._kinds is None or (
+            message[2:].startswith(self._kinds) if is_frame else record.levelno > logging.INFO
+        ):
+            self._say(self.format(record))  # with the traceback, if it has one
+
+
+@contextmanager
+def logged_to(say: Callable[[str], object], kinds: tuple[str, ...] | None) -> Iterator[None]:
+    """Have log records said.
+
+    Args:
+        say: Called with each line.
+        kinds: The kinds of frames that are wanted, such as `("PING",)`, besides warnings; None
+            for everything.
+    """
+    handler = _LineHandler(say, kinds)
+    before = LOGGER.level, LOGGER.propagate
+    LOGGER.addHandler(handler)
+    LOGGER.propagate = False
+    if kinds != ():
+        LOGGER.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        level, LOGGER.propagate = before
+        LOGGER.setLevel(level)
