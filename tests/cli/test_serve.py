@@ -1,0 +1,333 @@
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+import trustme
+import websockets.sync.client
+
+from tests.cli.shell import read_back, run_piped
+from tests.examples.programs import ROOT
+from trio_wsendpoint import ConnectionClosed, Endpoint, PermessageDeflate, connect
+from trio_wsendpoint.cli import handlers, main
+from trio_wsendpoint.cli.arguments import parse_arguments
+from trio_wsendpoint.cli.console import Console, Lines
+from trio_wsendpoint.cli.exits import Exit
+from trio_wsendpoint.cli.main import execute
+from trio_wsendpoint.testing import open_endpoint_pair
+
+
+@asynccontextmanager
+async def serving(*arguments: str, errors: list[str] | None = None) -> AsyncIterator[str]:
+    """Run `serve` in this process; gives the URL that it tells."""
+    reading, writing = os.pipe()
+    with tempfile.TemporaryFile() as err:
+        command = parse_arguments(["serve", "0", *arguments])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(execute, command, Console(0, writing, err.fileno()))
+            stream = trio.lowlevel.FdStream(reading)
+            line = await anext(Lines(stream.receive_some))
+            yield line.decode().removeprefix("listening on ")
+            nursery.cancel_scope.cancel()
+        await stream.aclose()
+        os.close(writing)
+        if errors is not None:
+            errors.append(read_back(err).decode())
+
+
+@pytest.mark.parametrize("arguments", [(), ("--echo",), ("--echo", "--compress")])
+async def test_it_echoes(arguments: tuple[str, ...]) -> None:
+    async with (
+        serving(*arguments) as url,
+        connect(url, extensions=[PermessageDeflate()]) as endpoint,
+    ):
+        assert url.startswith("ws://127.0.0.1:")
+        await endpoint.send("hello" * 100)
+        assert await endpoint.receive() == "hello" * 100
+        compressed = endpoint.statistics().sent.size < 500
+        assert compressed is ("--compress" in arguments)
+
+
+async def test_a_client_of_another_library_is_echoed() -> None:
+    async with serving() as url:
+
+        def talk() -> str | bytes:
+            with websockets.sync.client.connect(url) as websocket:
+                websocket.send("hello")
+                return websocket.recv()
+
+        assert await trio.to_thread.run_sync(talk) == "hello"
+
+
+async def test_what_one_sends_to_a_broadcast_all_others_get() -> None:
+    async with (
+        serving("--broadcast") as url,
+        connect(url) as ada,
+        connect(url) as bob,
+        connect(url) as eve,
+    ):
+        await eve.ping()
+        await ada.send("hello")
+        assert await bob.receive() == "hello"
+        assert await eve.receive() == "hello"
+        await bob.aclose()
+        await eve.send(b"\x00")
+        assert await ada.receive() == b"\x00"
+
+
+async def test_a_member_that_is_too_slow_is_shown_out_of_a_broadcast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handlers, "MAX_WAITING", 0)
+    broadcast = handlers.Broadcast()
+    async with (
+        open_endpoint_pair() as (ada, ada_server),
+        open_endpoint_pair() as (bob, bob_server),
+        trio.open_nursery() as nursery,
+    ):
+
+        async def attend(endpoint: Endpoint) -> None:
+            try:
+                await broadcast(endpoint)
+            except* ConnectionClosed:
+                pass
+
+        nursery.start_soon(attend, ada_server)
+        nursery.start_soon(attend, bob_server)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(3):
+            await ada.send("news")
+        heard = []
+        with pytest.raises(ConnectionClosed, match="1008: too slow"):
+            async for message in bob:
+                heard.append(message)
+        await ada.aclose()
+        nursery.cancel_scope.cancel()
+
+
+# -- a handler of one's own -------------------------------------------------------------------
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    name = "own_handlers_of_a_test"
+    (tmp_path / f"{name}.py").write_text(
+        "async def shout(endpoint):\n"
+        "    async for message in endpoint:\n"
+        "        await endpoint.send(message.upper())\n"
+        "async def fail(endpoint):\n"
+        "    raise LookupError('a bug')\n"
+        "constant = 1\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield name
+    sys.modules.pop(name, None)
+
+
+async def test_a_function_of_the_current_folder_handles_connections(module: str) -> None:
+    async with serving(f"{module}:shout") as url, connect(url) as endpoint:
+        await endpoint.send("hello")
+        assert await endpoint.receive() == "HELLO"
+
+
+async def test_a_handler_that_fails_is_told_with_its_traceback(module: str) -> None:
+    errors: list[str] = []
+    async with serving(f"{module}:fail", errors=errors) as url, connect(url) as endpoint:
+        with pytest.raises(ConnectionClosed, match="1011"):
+            await endpoint.receive()
+    assert "LookupError: a bug" in errors[0]
+
+
+async def test_frames_are_traced() -> None:
+    errors: list[str] = []
+    async with serving("--trace", errors=errors) as url, connect(url) as endpoint:
+        await endpoint.send("hello")
+        await endpoint.receive()
+    assert "< TEXT 'hello' [5 bytes]" in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["nothing_like_this:handler"], "nothing_like_this:handler: No module named"),
+        (["own_handlers_of_a_test:constant"], "has no function 'constant'"),
+        (["own_handlers_of_a_test:nothing"], "has no function 'nothing'"),
+        (["own_handlers_of_a_test:"], "has no function ''"),
+        (["80", "81"], "there can be one port, and one MODULE:HANDLER"),
+        (["a:b", "c:d"], "there can be one port, and one MODULE:HANDLER"),
+        (["a:b", "--echo"], "MODULE:HANDLER cannot go with --echo"),
+        (["a:b", "--exec", "cat"], "MODULE:HANDLER cannot go with --exec"),
+        (["--echo", "--broadcast"], "not allowed with argument --echo"),
+        (["--exec", "no-such-program-at-all"], "--exec: there is no program"),
+        (["--exec", ""], "--exec: there is no program"),
+        (["--exec", "'"], "--exec: No closing quotation"),
+        (["--max-size", "0"], "must be a number, at least 1, not '0'"),
+        (["--ping-interval", "soon"], "must be seconds, not 'soon'"),
+    ],
+)
+@pytest.mark.usefixtures("module")
+def test_what_cannot_be_asked_for_is_told(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        parse_arguments(["serve", *arguments])
+    assert exit_.value.code == Exit.USAGE
+    assert complaint in capsys.readouterr().err
+
+
+# -- a program for each connection ------------------------------------------------------------
+
+
+def python(code: str) -> str:
+    return f'{sys.executable} -u -c "{code}"'
+
+
+async def test_lines_of_a_program_are_messages_and_messages_its_lines() -> None:
+    code = "import sys; [print(line.strip()[::-1]) for line in sys.stdin]"
+    async with serving("--exec", python(code)) as url, connect(url) as endpoint:
+        for message in "hello", b"olleh":
+            await endpoint.send(message)
+        assert [await endpoint.receive(), await endpoint.receive()] == ["olleh", "hello"]
+
+
+async def test_a_program_that_ends_closes_the_connection() -> None:
+    async with serving("--exec", python("print(1)")) as url, connect(url) as endpoint:
+        assert [message async for message in endpoint] == ["1"]
+    assert endpoint.close_code == 1000
+
+
+async def test_a_program_that_fails_closes_with_1011() -> None:
+    command = python("raise SystemExit(3)")
+    async with serving("--exec", command) as url, connect(url) as endpoint:
+        with pytest.raises(ConnectionClosed, match="1011: the program ended with 3"):
+            await endpoint.receive()
+
+
+async def test_a_program_that_reads_no_more_may_still_write() -> None:
+    code = "import os, sys, time; os.close(0); time.sleep(0.3); print('still here')"
+    async with serving("--exec", python(code)) as url, connect(url) as endpoint:
+        for _ in range(20):
+            await endpoint.send(bytes(10_000))
+        assert await endpoint.receive() == "still here"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import time; print(1); time.sleep(1000)",
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print(1); time.sleep(1000)",
+    ],
+    ids=["until it is told to", "against its will"],
+)
+async def test_a_program_ends_soon_after_its_connection(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_wsendpoint.cli.programs.GRACE", 0.05)
+    noted = tmp_path / "pid"
+    code = f"import os; open('{noted}', 'w').write(str(os.getpid())); {code}"
+    async with serving("--exec", python(code)) as url:
+        async with connect(url) as endpoint:
+            assert await endpoint.receive() == "1"
+        with trio.fail_after(10):
+            while is_running(int(noted.read_text())):  # noqa: ASYNC110
+                await trio.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_a_program_knows_the_request_but_not_its_secrets() -> None:
+    code = "import os; print(*(f'{k}={v}' for k, v in os.environ.items()), sep='\\n')"
+    headers = {"X-One": "1", "Proxy": "evil", "Authorization": "Basic secret"}
+    async with (
+        serving("--exec", python(code)) as url,
+        connect(f"{url}/path?a=b", headers=headers) as endpoint,
+    ):
+        told = [message async for message in endpoint]
+    expected = {
+        "REQUEST_METHOD=GET",
+        "REQUEST_URI=/path?a=b",
+        "PATH_INFO=/path",
+        "QUERY_STRING=a=b",
+        "REMOTE_ADDR=127.0.0.1",
+        "HTTP_X_ONE=1",
+    }
+    assert expected <= set(told)
+    assert not any(name in str(told) for name in ("HTTP_PROXY", "HTTP_AUTHORIZATION"))
+
+
+# -- TLS, addresses and the end ---------------------------------------------------------------
+
+
+async def test_it_speaks_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    own = authority.issue_cert("localhost", "127.0.0.1")
+    own.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    own.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    files = ("--tls", str(tmp_path / "cert.pem"), "--key", str(tmp_path / "key.pem"))
+    async with serving(*files) as url, connect(url, ssl_context=context) as endpoint:
+        assert url.startswith("wss://")
+        await endpoint.send("hello")
+        assert await endpoint.receive() == "hello"
+
+
+async def test_a_certificate_that_is_not_there_is_told() -> None:
+    outcome = await run_piped("serve", "0", "--tls", "/nowhere")
+    assert outcome.exit == Exit.USAGE
+    assert "--tls or --key: " in outcome.err
+
+
+async def test_a_port_that_is_taken_is_told() -> None:
+    async with serving() as url:
+        outcome = await run_piped("serve", url.rpartition(":")[2])
+    assert outcome.exit == Exit.REFUSED
+    assert "in use" in outcome.err
+
+
+async def test_an_ipv6_address_is_told_in_brackets() -> None:
+    async with serving("--host", "::1") as url:
+        assert url.startswith("ws://[::1]:")
+        async with connect(url):
+            pass
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_and_says_goodbye_to_its_clients(sign: signal.Signals) -> None:
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "trio_wsendpoint", "serve", "0"], stdout=-1, cwd=ROOT
+    )
+    assert process.stdout is not None
+    line = await anext(Lines(process.stdout.receive_some))
+    async with connect(line.decode().removeprefix("listening on ")) as endpoint:
+        process.send_signal(sign)
+        async for _ in endpoint:
+            pass
+    assert endpoint.close_code == 1001
+    assert await process.wait() == Exit.OK
+    await process.stdout.aclose()
+
+
+def test_a_keyboard_interrupt_before_anything_began_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trio, "run", interrupt)
+    assert main(["serve"]) == Exit.OK
