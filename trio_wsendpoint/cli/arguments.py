@@ -13,7 +13,7 @@ from .connect import Connect
 from .dialling import Dialling
 from .encoding import Encoding
 from .exits import CommandError
-from .handlers import Broadcast, Handler, echo, import_handler
+from .handlers import Broadcaster, Handler, echo, import_handler
 from .programs import Program
 from .serve import Serve
 from .version import describe_version
@@ -171,7 +171,7 @@ def _make_handler(names: list[str], broadcast: bool, command: str | None) -> Han
         return import_handler(names[0])
     if command is not None:
         return Program.parse(command)
-    return Broadcast() if broadcast else echo
+    return Broadcaster() if broadcast else echo
 
 
 # -- bench ------------------------------------------------------------------------------------

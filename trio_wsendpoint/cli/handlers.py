@@ -6,18 +6,13 @@ import importlib
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, TypeAlias
-
-import trio
+from typing import TypeAlias
 
 from ..endpoint import Endpoint
-from ..protocol import CloseCode
+from ..server import Room, broadcast
 from .exits import CommandError
 
 Handler: TypeAlias = Callable[[Endpoint], Awaitable[object]]
-
-MAX_WAITING: Final = 100
-"""Messages that wait for a slow member of a broadcast; then it is shown out."""
 
 
 async def echo(endpoint: Endpoint) -> None:
@@ -26,39 +21,18 @@ async def echo(endpoint: Endpoint) -> None:
         await endpoint.send(message)
 
 
-class Broadcast:
+class Broadcaster:
     """What one sends, all others get."""
 
     def __init__(self) -> None:
-        self._members: dict[Endpoint, trio.MemorySendChannel[str | bytes]] = {}
+        self._room = Room()
 
     async def __call__(self, endpoint: Endpoint) -> None:
         """Be a member for as long as the connection lasts."""
-        inbox, deliveries = trio.open_memory_channel[str | bytes](MAX_WAITING)
-        self._members[endpoint] = inbox
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._deliver, deliveries, endpoint)
-                async for message in endpoint:
-                    self._send(message, endpoint)
-                nursery.cancel_scope.cancel()
-        finally:
-            self._members.pop(endpoint, None)
-
-    async def _deliver(
-        self, deliveries: trio.MemoryReceiveChannel[str | bytes], endpoint: Endpoint
-    ) -> None:
-        async for message in deliveries:
-            await endpoint.send(message)
-        await endpoint.aclose(CloseCode.POLICY_VIOLATION, "too slow")
-
-    def _send(self, message: str | bytes, sender: Endpoint) -> None:
-        for member, inbox in list(self._members.items()):
-            if member is not sender:
-                try:
-                    inbox.send_nowait(message)
-                except trio.WouldBlock:
-                    self._members.pop(member).close()
+        with self._room.join(endpoint):
+            async for message in endpoint:
+                others = [member for member in self._room if member is not endpoint]
+                broadcast(others, message, on_slow="close")
 
 
 def import_handler(place: str) -> Handler:
