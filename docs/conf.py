@@ -66,6 +66,8 @@ def adapt_links(_app: Sphinx, page: str, source: list[str]) -> None:
     if page in TOP:
         top = (HERE.parent / TOP[page]).read_text(encoding="utf-8")
         text = top.replace("](docs/", "](") + (text if page == "index" else "")
+    if page == "examples":
+        text += "".join(map(show_example, sorted((HERE.parent / "examples").glob("*.py"))))
     for name, file in TOP.items():
         text = text.replace(f"]({file}", f"]({name}.md")
     text = EXAMPLE.sub(lambda match: f"](examples.md#{match[1].replace('_', '-')})", text)
@@ -73,6 +75,13 @@ def adapt_links(_app: Sphinx, page: str, source: list[str]) -> None:
     # What GitHub draws of it is drawn by a program of the reader's; here it is text.
     text = text.replace("```mermaid", "```text")
     source[0] = LINK_OUT.sub(r"\1", text)
+
+
+def show_example(file: Path) -> str:
+    """The section of a page that has an example in it."""
+    heading = file.stem.replace("_", " ")
+    include = f"```{{literalinclude}} ../examples/{file.name}\n:language: python\n```"
+    return f"\n## {heading}\n\n{include}\n"
 
 
 def add_the_rest(_app: Sphinx, _page: str, source: list[str]) -> None:

@@ -25,7 +25,8 @@ from trio_wsendpoint.cli.console import Console
 from trio_wsendpoint.cli.exits import Exit
 from trio_wsendpoint.cli.main import execute
 
-TIMEOUT = float(os.environ.get("T", "30"))
+TIMEOUT = 30
+"""Seconds after which something is taken not to come any more."""
 
 WITHOUT_THE_EXTRA = """
 import sys

@@ -236,6 +236,32 @@ async def test_a_password_is_not_shown() -> None:
             assert "secret" not in terminal.screen
 
 
+async def test_a_connection_that_is_lost_is_made_again_before_ones_eyes() -> None:
+    async def close_at_bye(endpoint: Endpoint) -> None:
+        async for message in endpoint:
+            await endpoint.send(message)
+            if message == "bye":
+                await endpoint.aclose(1012, "soon back")
+                return
+
+    async with (
+        serving(close_at_bye) as url,
+        at_a_terminal("connect", url, "--reconnect") as (terminal, result),
+    ):
+        await terminal.expect("connected")
+        await terminal.expect(">")
+        await terminal.type("bye\n")
+        await terminal.expect("< text    bye\n")
+        await terminal.expect(r"\* dial 1 .*1012: soon back; next in")
+        await terminal.expect("connected")
+        await terminal.expect(">")
+        await terminal.type("hello\n")
+        await terminal.expect("< text    hello\n")
+        await terminal.type(CTRL_D)
+        await terminal.expect("closed by the client with 1000")
+    assert result.exit == Exit.OK
+
+
 async def test_a_flood_is_shown_no_faster_than_the_terminal_takes_it() -> None:
     sent = 0
 

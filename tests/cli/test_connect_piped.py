@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import os
 import ssl
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ import trio
 import trustme
 
 from tests.cli.shell import (
+    TIMEOUT,
     Outcome,
     echo,
     open_input,
+    read_back,
     run_piped,
     run_process,
     serving,
@@ -275,7 +278,8 @@ async def test_the_request_has_what_was_asked_for() -> None:
         (["--user", ":secret"], "--user must be like 'name:password', not ':secret'"),
         (["--cacert", "/nowhere"], "--cacert, --cert or --key: "),
         (["--cert", "/nowhere"], "--cacert, --cert or --key: "),
-        (["--insecure"], "ssl_context needs a url that begins with wss://"),
+        (["--proxy", "ftp://proxy"], "proxy"),
+        (["--origin", "nowhere"], "origin must be of the form scheme://host[:port]"),
         (["--unix", "/nowhere"], "No such file"),
         (["--ping-interval", "0"], "ping_interval must be more than 0 seconds"),
         (["-H", "Upgrade: else"], "headers"),
@@ -349,16 +353,84 @@ async def test_a_unix_socket_is_dialled(tmp_path: Path) -> None:
     assert outcome.out == b"hello\n"
 
 
-async def test_a_unix_socket_that_nobody_accepts_from_is_a_timeout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def dial_for_ever(_: str) -> trio.SocketStream:
-        await trio.sleep_forever()
-        raise AssertionError
+# -- proxies, and connections that are lost ---------------------------------------------------
 
-    monkeypatch.setattr(trio, "open_unix_socket", dial_for_ever)
-    arguments = ["connect", "ws://here/", "--unix", str(tmp_path), "--timeout", "0.05"]
-    assert (await run_piped(*arguments)).exit == Exit.TIMEOUT
+
+async def test_a_proxy_leads_there() -> None:
+    async def tunnel(stream: trio.SocketStream) -> None:
+        request = (await stream.receive_some()).decode()
+        asked.append(request.split()[:2])
+        host, _, port = request.split()[1].rpartition(":")
+        await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
+        async with (
+            await trio.open_tcp_stream(host, int(port)) as server,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(copy, stream, server)
+            await copy(server, stream)
+            nursery.cancel_scope.cancel()
+
+    async def copy(source: trio.SocketStream, target: trio.SocketStream) -> None:
+        async for data in source:
+            await target.send_all(data)
+
+    asked: list[list[str]] = []
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, tunnel, 0)
+        proxy = f"http://localhost:{listeners[0].socket.getsockname()[1]}"
+        async with serving() as url:
+            outcome = await run_piped(
+                "connect", url, "--proxy", proxy, *QUICK, stdin=b"hello\n"
+            )
+        nursery.cancel_scope.cancel()
+    assert outcome == Outcome(Exit.OK, b"hello\n", "")
+    assert asked == [["CONNECT", url.removeprefix("ws://")]]
+
+
+async def test_no_proxy_is_used_if_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://localhost:1")
+    monkeypatch.setenv("all_proxy", "http://localhost:1")
+    async with serving() as url:
+        outcome = await run_piped("connect", url, "--proxy", "", *QUICK, stdin=b"hello\n")
+    assert outcome == Outcome(Exit.OK, b"hello\n", "")
+
+
+async def test_a_connection_that_is_lost_is_made_again() -> None:
+    heard: list[str | bytes] = []
+
+    async def lose_the_first(endpoint: Endpoint) -> None:
+        async for message in endpoint:
+            heard.append(message)
+            await endpoint.send(message)
+            if len(heard) == 1:
+                await endpoint.aclose(1012)
+                return
+
+    async with serving(lose_the_first) as url, trio.open_nursery() as nursery:
+        reading, writing = os.pipe()
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            console = Console(reading, out.fileno(), err.fileno())
+            command = parse_arguments(["connect", url, "--reconnect", *QUICK])
+            exits = []
+            ended = trio.Event()
+
+            async def run() -> None:
+                exits.append(await execute(command, console))
+                ended.set()
+
+            nursery.start_soon(run)
+            os.write(writing, b"one\n")
+            with trio.fail_after(TIMEOUT):
+                while b"one" not in read_back(out):  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+                os.write(writing, b"two\n")
+                os.close(writing)
+                await ended.wait()
+            os.close(reading)
+            assert read_back(out) == b"one\ntwo\n"
+            assert "next in" in read_back(err).decode()
+    assert exits == [Exit.OK]
+    assert heard == ["one", "two"]
 
 
 # -- pipes that end ---------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ from trio.testing import memory_stream_pair
 
 from tests.client.servers import echo, echo_server, exchange, opens, scripted_server
 from tests.conftest import TLSContexts
-from trio_wsendpoint import ConnectError, HandshakeError, connect, serve_listeners
-from trio_wsendpoint.client.options import default_user_agent
+from trio_wsendpoint import ConnectError, HandshakeError, __version__, connect, serve_listeners
 
 
 async def serve_unix(path: Path, nursery: trio.Nursery) -> None:
@@ -187,8 +185,7 @@ async def test_a_local_address_may_be_chosen() -> None:
     [
         (
             {},
-            f"trio_wsendpoint/{version('trio-wsendpoint')}"
-            f" Python/{sys.version_info[0]}.{sys.version_info[1]}",
+            f"trio_wsendpoint/{__version__} Python/{sys.version_info[0]}.{sys.version_info[1]}",
         ),
         ({"user_agent": "mine/1"}, "mine/1"),
         ({"user_agent": None}, None),
@@ -206,17 +203,6 @@ async def test_the_user_agent_is_told_unless_there_is_none(
         await exchange(client)
     assert server.headers("User-Agent") == [expected]
     assert server.requests[0].lower().count(b"user-agent:") == (expected is not None)
-
-
-def test_the_user_agent_has_no_version_where_none_is_known(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def find_none(name: str) -> str:
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr("importlib.metadata.version", find_none)
-    expected = f"trio_wsendpoint Python/{sys.version_info[0]}.{sys.version_info[1]}"
-    assert default_user_agent.__wrapped__() == expected
 
 
 @pytest.mark.parametrize("origin", ["https://example.org", "http://h:81", "null", "app://x"])

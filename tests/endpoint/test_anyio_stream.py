@@ -121,16 +121,16 @@ async def test_a_stream_of_anyio_is_refused_with_the_way_out(
     pair: SocketPair, opening: str
 ) -> None:
     wrong: Any = pair[0]
-    openings = {
-        "open_endpoint": open_endpoint(wrong, Role.CLIENT),
-        "accept": accept(wrong),
-        "connect": connect("ws://localhost", stream=wrong),
+    openings: dict[str, Any] = {
+        "open_endpoint": lambda: open_endpoint(wrong, Role.CLIENT),
+        "accept": lambda: accept(wrong),
+        "connect": lambda: connect("ws://localhost", stream=wrong),
     }
     with pytest.raises(
         TypeError,
         match=r"stream must be a trio.abc.Stream, not SocketStream; from_anyio_stream makes",
     ):
-        async with openings[opening]:
+        async with openings[opening]():
             pass  # pragma: no cover
 
 

@@ -217,6 +217,13 @@ def _add_dialling(parser: argparse.ArgumentParser) -> None:
     add("--cert", metavar="FILE", help="a certificate of our own, perhaps with its key")
     add("--key", metavar="FILE", help="its key, if it is in a file of its own")
     add("--unix", metavar="PATH", help="dial this Unix socket, not the host of the URL")
+    add(
+        "--proxy",
+        metavar="URL",
+        help="such as http://proxy:3128 or socks5h://localhost:9050;"
+        " '' for none (default: what the environment says)",
+    )
+    add("--reconnect", action="store_true", help="connect again when the connection is lost")
     _add_endpoint(parser)
     add(
         "--timeout",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeAlias
 
 import attrs
-import trio
 
-from ..client import connect, parse_uri
-from ..endpoint import Endpoint, HandshakeTimeout
+from ..client import connect, parse_url, reconnecting
+from ..endpoint import Endpoint
 from ..protocol import PermessageDeflate
 from .exits import CommandError
+
+Talk: TypeAlias = Callable[[Endpoint], Awaitable[object]]
 
 
 @attrs.frozen(kw_only=True)
@@ -31,6 +32,8 @@ class Dialling:
         cert: A file with a certificate to show, and its key if `key` has it not.
         key: A file with its key.
         unix: The path of a Unix socket to dial, instead of the URL's host.
+        proxy: The URL of a proxy; "" for none, and None for what the environment says.
+        reconnect: Whether to connect again when the connection is lost.
         compress: Whether to offer permessage-deflate.
         ping_interval: Seconds between pings.
         max_size: Bytes that a message may have; None for no limit.
@@ -47,30 +50,44 @@ class Dialling:
     cert: str | None = None
     key: str | None = None
     unix: str | None = None
+    proxy: str | None = None
+    reconnect: bool = False
     compress: bool = False
     ping_interval: float = 20.0
     max_size: int | None = 2**20
     timeout: float = 10.0
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Endpoint]:
-        """Connect; what is raised is `connect`'s.
+    async def run(self, talk: Talk) -> int | None:
+        """Connect and talk, again and again if that was asked for; returns the close code.
+
+        What is raised is `connect`'s.
 
         Raises:
             CommandError: an option cannot be right.
         """
-        options = self._options()
-        async with AsyncExitStack() as stack:
-            if self.unix is not None:
-                dialled = await self._dial_unix(self.unix)
-                options["stream"] = await stack.enter_async_context(dialled)
-            yield await stack.enter_async_context(connect(self.url, **options))
+        if self.reconnect:
+            code = None
+            async for attempt in reconnecting(self.url, **self._options()):
+                async with attempt as endpoint:
+                    await talk(endpoint)
+                code = endpoint.close_code
+            return code
+        async with self.open() as endpoint:
+            await talk(endpoint)
+        return endpoint.close_code
+
+    def open(self) -> AbstractAsyncContextManager[Endpoint]:
+        """Connect, once; what is raised is `connect`'s.
+
+        Raises:
+            CommandError: an option cannot be right.
+        """
+        return connect(self.url, **self._options())
 
     @property
     def place(self) -> str:
         """The URL as it may be shown: with no password."""
-        uri = parse_uri(self.url)
-        return f"{'wss' if uri.secure else 'ws'}://{uri.host_header}{uri.target}"
+        return str(parse_url(self.url))
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -81,6 +98,9 @@ class Dialling:
             "ping_interval": self.ping_interval,
             "max_message_size": self.max_size,
             "handshake_timeout": self.timeout,
+            "origin": self.origin,
+            "unix_path": self.unix,
+            **({} if self.proxy is None else {"proxy": self.proxy or None}),
         }
 
     def _header_list(self) -> list[tuple[str, str]]:
@@ -90,8 +110,6 @@ class Dialling:
             if not colon:
                 raise CommandError(f"--header must be like 'Name: value', not {header!r}")
             headers.append((name.strip(), value.strip()))
-        if self.origin is not None:
-            headers.append(("Origin", self.origin))
         if self.user is not None:
             headers.append(("Authorization", self._authorization(self.user)))
         return headers
@@ -100,8 +118,8 @@ class Dialling:
         name, _, password = user.partition(":")
         if not name:
             raise CommandError(f"--user must be like 'name:password', not {user!r}")
-        uri = attrs.evolve(parse_uri(self.url), username=name, password=password)
-        return str(uri.authorization)
+        url = attrs.evolve(parse_url(self.url), username=name, password=password)
+        return str(url.authorization)
 
     def _ssl_context(self) -> ssl.SSLContext | None:
         if not (self.insecure or self.cacert or self.cert):
@@ -116,8 +134,3 @@ class Dialling:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
-
-    async def _dial_unix(self, path: str) -> trio.SocketStream:
-        with trio.move_on_after(self.timeout):
-            return await trio.open_unix_socket(path)
-        raise HandshakeTimeout(self.timeout)

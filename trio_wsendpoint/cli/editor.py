@@ -19,6 +19,7 @@ import trio
 from prompt_toolkit import PromptSession
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.data_structures import Size
+from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input import create_input
 from prompt_toolkit.output import Output
 from prompt_toolkit.output.vt100 import Vt100_Output
@@ -29,6 +30,9 @@ from .stopping import Stop
 
 PATIENCE: Final = 1.0
 """Seconds that the thread has to end."""
+
+HISTORY: Final = InMemoryHistory()
+"""What was typed, also before a connection was lost; what is secret is kept nowhere else."""
 
 
 class Editor(Screen):
@@ -58,6 +62,7 @@ class Editor(Screen):
             input=create_input(self._stdin),
             output=self._output,
             erase_when_done=True,
+            history=HISTORY,
         )
         self._session.default_buffer.accept_handler = self._accept
 

@@ -6,7 +6,7 @@ import enum
 from typing import Final
 
 from ..endpoint import ConnectionClosed, HandshakeTimeout
-from ..protocol import CloseCode, HandshakeError, HandshakeRejected
+from ..protocol import CloseCode, HandshakeRejected, WebSocketError
 
 
 class Exit(enum.IntEnum):
@@ -56,11 +56,9 @@ def explain(error: Exception) -> tuple[Exit, str] | None:
         case HandshakeRejected():
             body = error.body.decode(errors="replace").strip()
             return Exit.REFUSED, f"{error}: {body}" if body else str(error)
-        case HandshakeError():
-            return Exit.REFUSED, str(error)
         case ConnectionClosed():
             return exit_for_code(error.code), str(error)
-        case OSError():
+        case WebSocketError() | OSError():
             return Exit.REFUSED, str(error)
         case ValueError():  # an option that the library checks
             return Exit.USAGE, str(error)

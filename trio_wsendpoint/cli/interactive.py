@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import collections
+from functools import partial
 from typing import Final
 
 import attrs
@@ -19,10 +20,10 @@ from .stopping import Stop
 from .tracing import logged_to
 
 MAX_NOTES: Final = 1000
-"""Frames that wait to be shown; more are left out."""
+"""Frames that wait to be shown; of more, the oldest are left out."""
 
 
-@attrs.frozen
+@attrs.define
 class Dialogue:
     """A talk between a person and a server.
 
@@ -37,56 +38,79 @@ class Dialogue:
     encoding: Encoding
     painter: Painter
     trace: bool
+    _screen: Screen | None = None
+    _notes: collections.deque[str] = attrs.field(
+        factory=partial(collections.deque, maxlen=MAX_NOTES)
+    )
+    _showing: trio.Lock = attrs.field(factory=trio.Lock)
+    _noted: trio.Event = attrs.field(factory=trio.Event)
 
     async def run(self, dialling: Dialling, stop: Stop) -> Exit:
         """Talk until either has enough."""
-        notes, waiting = trio.open_memory_channel[str](MAX_NOTES)
+        ended: list[Endpoint] = []
 
-        def note(text: str) -> None:
-            with contextlib.suppress(trio.WouldBlock):
-                notes.send_nowait(text)
+        async def talk(endpoint: Endpoint) -> None:
+            await self._show(
+                self.painter.note(f"connected to {dialling.place}{_agreed(endpoint)}")
+            )
+            ended[:] = [endpoint]
+            with stop.scope() as scope:
+                await self._talk(endpoint, scope, stop)
 
-        with logged_to(note, None if self.trace else ("PING", "PONG")):
-            async with dialling.open() as endpoint:
-                await self._say(f"connected to {dialling.place}{_agreed(endpoint)}")
-                with stop.scope() as scope:
-                    async with (
-                        open_screen(self.console, stop) as screen,
-                        trio.open_nursery() as nursery,
-                    ):
-                        nursery.start_soon(self._show_notes, waiting, screen)
-                        nursery.start_soon(
-                            self._show_messages, endpoint, waiting, screen, scope
-                        )
-                        await self._send_lines(endpoint, screen)
-                        nursery.cancel_scope.cancel()
-        await self._say(_told(endpoint))
-        return exit_for_code(endpoint.close_code)
+        with logged_to(self._note, None if self.trace else ("PING", "PONG")):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._show_notes)
+                code = await dialling.run(talk)
+                nursery.cancel_scope.cancel()
+        await self._show_waiting()
+        await self._show(self.painter.note(_told(ended[0])))
+        return exit_for_code(code)
 
-    async def _say(self, text: str) -> None:
-        await self.console.write(f"{self.painter.note(text)}\n".encode(errors="replace"))
+    async def _talk(self, endpoint: Endpoint, scope: trio.CancelScope, stop: Stop) -> None:
+        async with (
+            open_screen(self.console, stop) as self._screen,
+            trio.open_nursery() as nursery,
+        ):
+            try:
+                nursery.start_soon(self._show_messages, endpoint, scope)
+                await self._send_lines(endpoint, self._screen)
+                nursery.cancel_scope.cancel()
+            finally:
+                self._screen = None
 
-    async def _show_notes(self, notes: trio.MemoryReceiveChannel[str], screen: Screen) -> None:
-        async for text in notes:
-            await screen.show(self.painter.note(text))
+    # -- what is shown --------------------------------------------------------------------
 
-    async def _show_messages(
-        self,
-        endpoint: Endpoint,
-        notes: trio.MemoryReceiveChannel[str],
-        screen: Screen,
-        scope: trio.CancelScope,
-    ) -> None:
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
+        self._noted.set()
+
+    async def _show(self, text: str) -> None:
+        async with self._showing:
+            if self._screen is not None:
+                await self._screen.show(text)
+            else:
+                await self.console.write(f"{text}\n".encode(errors="replace"))
+
+    async def _show_notes(self) -> None:
+        while True:
+            await self._noted.wait()
+            await self._show_waiting()
+            self._noted = trio.Event()
+
+    async def _show_waiting(self) -> None:
+        while self._notes:
+            await self._show(self.painter.note(self._notes.popleft()))
+
+    async def _show_messages(self, endpoint: Endpoint, scope: trio.CancelScope) -> None:
         try:
             async for message in endpoint:
-                # Frames that came before it are shown before it.
-                with contextlib.suppress(trio.WouldBlock):
-                    while True:
-                        await screen.show(self.painter.note(notes.receive_nowait()))
-                await screen.show(self.painter.received(message))
+                await self._show_waiting()  # frames that came before it
+                await self._show(self.painter.received(message))
         except ConnectionClosed:
             pass  # told at the end
         scope.cancel()
+
+    # -- what is sent ---------------------------------------------------------------------
 
     async def _send_lines(self, endpoint: Endpoint, screen: Screen) -> None:
         number = 0
@@ -95,14 +119,14 @@ class Dialogue:
             try:
                 message = self.encoding.to_message(line.encode(errors="replace"), number)
             except CommandError as error:
-                await screen.show(self.painter.note(str(error)))
+                await self._show(self.painter.note(str(error)))
                 continue
             try:
                 await endpoint.send(message)
             except ConnectionClosed:
                 await trio.sleep_forever()  # until who receives sees it, too
             if screen.edits:
-                await screen.show(self.painter.sent(message))
+                await self._show(self.painter.sent(message))
 
 
 def _agreed(endpoint: Endpoint) -> str:

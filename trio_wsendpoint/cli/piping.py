@@ -6,7 +6,7 @@ import attrs
 import trio
 
 from ..endpoint import ConnectionClosed, Endpoint
-from .console import Console
+from .console import Console, Lines
 from .dialling import Dialling
 from .encoding import Encoding
 from .exits import CommandError, Exit, exit_for_code
@@ -30,18 +30,21 @@ class Pipe:
 
     async def run(self, dialling: Dialling, stop: Stop, linger: float) -> Exit:
         """Send what comes in and write what is received, until either ends."""
-        async with dialling.open() as endpoint:
+        source = _Source(self.console.lines(), self.encoding)
+
+        async def talk(endpoint: Endpoint) -> None:
             with stop.scope() as scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write_all, endpoint, scope)
-                    problem = await self._send_all(endpoint)
-                    if problem is None:
+                    await source.send_to(endpoint)
+                    if source.problem is None:
                         await wait_for_silence(endpoint, linger)
                     nursery.cancel_scope.cancel()
-                if problem is not None:
-                    await endpoint.aclose()
-                    raise problem
-        return exit_for_code(endpoint.close_code)
+
+        code = await dialling.run(talk)
+        if source.problem is not None:
+            raise source.problem
+        return exit_for_code(code)
 
     async def run_once(self, dialling: Dialling, stop: Stop) -> Exit:
         """Send the first line, write its answer, and leave."""
@@ -49,27 +52,16 @@ class Pipe:
             message = self.encoding.to_message(await anext(self.console.lines()), 1)
         except StopAsyncIteration:
             raise CommandError("--once needs a line to send") from None
+        answered = True
         async with dialling.open() as endpoint:
             with stop.scope():
                 await endpoint.send(message)
                 with trio.move_on_after(dialling.timeout) as waiting:
                     await self._write(await endpoint.receive())
-                if waiting.cancelled_caught:
-                    await endpoint.aclose()
-                    raise CommandError("no answer came in time", Exit.TIMEOUT)
+                answered = not waiting.cancelled_caught
+        if not answered:
+            raise CommandError("no answer came in time", Exit.TIMEOUT)
         return exit_for_code(endpoint.close_code)
-
-    async def _send_all(self, endpoint: Endpoint) -> CommandError | None:
-        number = 0
-        try:
-            async for line in self.console.lines():
-                number += 1
-                await endpoint.send(self.encoding.to_message(line, number))
-        except CommandError as error:
-            return error
-        except ConnectionClosed:
-            pass  # which who receives sees, too
-        return None
 
     async def _write_all(self, endpoint: Endpoint, scope: trio.CancelScope) -> None:
         """Write messages until the connection ends, or nobody reads them any more."""
@@ -85,6 +77,42 @@ class Pipe:
             await self.console.write(f"{self.painter.bare(message)}\n".encode())
         else:
             await self.console.write(self.encoding.from_message(message))
+
+
+@attrs.define
+class _Source:
+    """The messages that come in, and where they are.
+
+    Attributes:
+        problem: What was wrong with one, which ends it.
+    """
+
+    lines: Lines
+    encoding: Encoding
+    problem: CommandError | None = None
+    _number: int = 0
+    _unsent: str | bytes | None = None
+
+    async def send_to(self, endpoint: Endpoint) -> None:
+        """Send until there are no more, one cannot be sent, or the connection ends."""
+        try:
+            while (message := await self._next()) is not None:
+                self._unsent = message
+                await endpoint.send(message)
+                self._unsent = None
+        except CommandError as error:
+            self.problem = error
+        except ConnectionClosed:
+            await trio.sleep_forever()  # until who receives sees it, too
+
+    async def _next(self) -> str | bytes | None:
+        """The next; or again the last one, if it could not be sent."""
+        if self._unsent is not None:
+            return self._unsent
+        async for line in self.lines:
+            self._number += 1
+            return self.encoding.to_message(line, self._number)
+        return None
 
 
 async def wait_for_silence(endpoint: Endpoint, seconds: float) -> None:

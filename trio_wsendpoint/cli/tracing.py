@@ -9,6 +9,8 @@ from typing import Final
 
 LOGGER: Final = logging.getLogger("trio_wsendpoint")
 
+CLIENT_LOGGER: Final = "trio_wsendpoint.client"
+
 
 class _LineHandler(logging.Handler):
     def __init__(self, say: Callable[[str], object], kinds: tuple[str, ...] | None) -> None:
@@ -19,10 +21,14 @@ class _LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Say it, if it is of a kind that is wanted."""
         message = record.getMessage()
-        is_frame = message.startswith(("< ", "> "))
-        if self._kinds is None or (
-            message[2:].startswith(self._kinds) if is_frame else record.levelno > logging.INFO
-        ):
+        if message.startswith(("< ", "> ")):
+            wanted = self._kinds is None or message[2:].startswith(self._kinds)
+        else:
+            # The client's logger tells of dials that are tried again.
+            wanted = self._kinds is None or (
+                record.levelno > logging.INFO or record.name == CLIENT_LOGGER
+            )
+        if wanted:
             self._say(self.format(record))  # with the traceback, if it has one
 
 
@@ -39,8 +45,8 @@ def logged_to(say: Callable[[str], object], kinds: tuple[str, ...] | None) -> It
     before = LOGGER.level, LOGGER.propagate
     LOGGER.addHandler(handler)
     LOGGER.propagate = False
-    if kinds != ():
-        LOGGER.setLevel(logging.DEBUG)
+    # With DEBUG on, endpoints describe each frame, which costs.
+    LOGGER.setLevel(logging.INFO if kinds == () else logging.DEBUG)
     try:
         yield
     finally:
