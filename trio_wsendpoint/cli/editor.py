@@ -115,16 +115,16 @@ class Editor(Screen):
             if self._leaving:
                 self._loop.call_soon(self._leave)
 
+        interrupted = False
         try:
             with self._stdin, self._stdout:
+                # It never returns, as `_accept` has it go on.
                 self._session.prompt(
                     pre_run=started, handle_sigint=False, set_exception_handler=False
                 )
-        except EOFError:
-            return False
-        except KeyboardInterrupt:
-            return True
-        raise AssertionError("a line ends the editor")  # `_accept` has it go on
+        except (EOFError, KeyboardInterrupt) as key:
+            interrupted = isinstance(key, KeyboardInterrupt)
+        return interrupted
 
     def _size(self) -> Size:
         columns, rows = os.get_terminal_size(self._console.stdout)
