@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from tests.cli.shell import (
+    TIMEOUT,
     WITHOUT_THE_EXTRA,
     at_a_terminal,
     open_terminal,
@@ -343,8 +344,9 @@ async def test_what_is_shown_after_the_editor_has_ended_is_shown_nevertheless() 
     async with open_terminal() as (terminal, fd):
         async with open_screen(Console(fd, fd, fd), Stop()) as screen:
             await terminal.type(CTRL_D)
-            async for _ in screen:
-                pytest.fail("nothing was typed")
+            with trio.fail_after(TIMEOUT):
+                async for _ in screen:
+                    pytest.fail("nothing was typed")
             await screen.show("late")
         await terminal.expect("late\n")
 

@@ -65,6 +65,8 @@ class Editor(Screen):
             history=HISTORY,
         )
         self._session.default_buffer.accept_handler = self._accept
+        # Only then are Ctrl-C and Ctrl-D keys, and the terminal's no more.
+        self._session.app.after_render += lambda _: self._call(self.started.set)
 
     # -- in Trio's thread -----------------------------------------------------------------
 
@@ -111,7 +113,6 @@ class Editor(Screen):
 
         def started() -> None:
             self._loop = asyncio.get_running_loop()
-            self._call(self.started.set)
             if self._leaving:
                 self._loop.call_soon(self._leave)
 
