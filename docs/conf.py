@@ -53,7 +53,11 @@ intersphinx_mapping = {
 }
 
 # Pages that people look for beside pyproject.toml.
-TOP = {"index": "README.md", "contributing": "CONTRIBUTING.md", "vulnerabilities": "SECURITY.md"}
+TOP = {
+    "index": "README.md",
+    "contributing": "CONTRIBUTING.md",
+    "vulnerabilities": "SECURITY.md",
+}
 EXAMPLE = re.compile(r"\]\((?:\.\./)?examples/(\w*)(?:\.py)?/?\)")
 QUOTED = re.compile(r"``.*?``|:[\w:]+:`[^`]*`|`([^`]+)`(\w?)", re.DOTALL)
 NAME = re.compile(r"[\w.]+")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NoReturn
@@ -12,7 +11,7 @@ from trio.testing import memory_stream_pair
 from tests.server.world import MemoryListener, echo
 from trio_wsendpoint import Response, accept, serve, serve_listeners, serve_unix
 from trio_wsendpoint.endpoint import HandshakeKeywords
-from trio_wsendpoint.server import ServerKeywords, ServerOptions, options
+from trio_wsendpoint.server import ServerKeywords, ServerOptions
 
 
 async def later(_: object) -> None: ...
@@ -78,18 +77,6 @@ def test_each_option_is_a_keyword_and_the_other_way_round() -> None:
     keywords = ServerKeywords.__annotations__.keys() - HandshakeKeywords.__annotations__.keys()
     fields = {each.name for each in ServerOptions.__attrs_attrs__ if each.init}
     assert keywords == fields
-
-
-def test_a_server_is_named_though_it_was_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def find_none(_: str) -> str:
-        raise importlib.metadata.PackageNotFoundError
-
-    options._own_name.cache_clear()
-    monkeypatch.setattr(importlib.metadata, "version", find_none)
-    try:
-        assert ServerOptions().server_header == "trio_wsendpoint"
-    finally:
-        options._own_name.cache_clear()
 
 
 SERVERS: list[Callable[[Any], Awaitable[NoReturn]]] = [

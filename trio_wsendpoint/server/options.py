@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -19,7 +17,7 @@ from ..endpoint import (
     check_limit,
     split_keywords,
 )
-from ..protocol import ServerHandshake, to_headers
+from ..protocol import VERSION, ServerHandshake, to_headers
 from .functions import check_callable
 from .limits import Limits
 from .origins import AnyOrigin, Origins, to_origins
@@ -49,12 +47,7 @@ class ServerKeywords(AcceptKeywords, total=False):
     max_streams: int
 
 
-@functools.cache
-def _own_name() -> str:
-    try:
-        return f"trio_wsendpoint/{importlib.metadata.version('trio-wsendpoint')}"
-    except importlib.metadata.PackageNotFoundError:  # run from its source
-        return "trio_wsendpoint"
+_OWN_NAME: Final = f"trio_wsendpoint/{VERSION}"
 
 
 def _check_select(_: object, __: object, value: Any) -> None:
@@ -105,7 +98,7 @@ class ServerOptions:
     )
     trusted_proxies: Iterable[Any] = ()
     forwarded_header: str = X_FORWARDED_FOR
-    server_header: str | None = attrs.field(factory=_own_name, validator=_check_server_header)
+    server_header: str | None = attrs.field(default=_OWN_NAME, validator=_check_server_header)
     max_connections: int | None = attrs.field(default=None, validator=check_limit)
     max_connections_per_host: int | None = attrs.field(default=None, validator=check_limit)
     max_handshakes: int | None = attrs.field(default=None, validator=check_limit)
