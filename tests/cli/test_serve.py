@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import ssl
@@ -15,9 +16,16 @@ import trustme
 import websockets.sync.client
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from tests.cli.shell import read_back, run_piped
+from tests.cli.shell import TIMEOUT, read_back, run_piped
 from tests.examples.programs import ROOT
-from trio_wsendpoint import ConnectionClosed, PermessageDeflate, Role, connect, open_endpoint
+from trio_wsendpoint import (
+    ConnectionClosed,
+    PermessageDeflate,
+    Role,
+    WebSocketError,
+    connect,
+    open_endpoint,
+)
 from trio_wsendpoint.cli import handlers, main
 from trio_wsendpoint.cli.arguments import parse_arguments
 from trio_wsendpoint.cli.console import Console, Lines
@@ -159,6 +167,9 @@ async def test_frames_are_traced() -> None:
         (["a:b", "c:d"], "there can be one port, and one MODULE:HANDLER"),
         (["a:b", "--echo"], "MODULE:HANDLER cannot go with --echo"),
         (["a:b", "--exec", "cat"], "MODULE:HANDLER cannot go with --exec"),
+        (["--processes", "2", "--broadcast"], "--processes cannot go with --broadcast"),
+        (["--processes", "2", "--unix", "x"], "--processes cannot go with --broadcast"),
+        (["--static", "/nowhere"], "--static: there is no folder '/nowhere'"),
         (["--echo", "--broadcast"], "not allowed with argument --echo"),
         (["--exec", "no-such-program-at-all"], "--exec: there is no program"),
         (["--exec", ""], "--exec: there is no program"),
@@ -298,6 +309,71 @@ async def test_an_ipv6_address_is_told_in_brackets() -> None:
         assert url.startswith("ws://[::1]:")
         async with connect(url):
             pass
+
+
+async def test_it_listens_on_a_unix_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    async with serving("--unix", path) as place:
+        assert place == path
+        async with connect("ws://localhost/", unix_path=path) as endpoint:
+            await endpoint.send("hello")
+            assert await endpoint.receive() == "hello"
+
+
+async def test_pages_are_served_beside_the_websocket(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<p>home")
+    async with serving("--static", str(tmp_path)) as url:
+        port = int(url.rpartition(":")[2])
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            answer = b"".join([data async for data in stream])
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(b"<p>home")
+        async with connect(url) as endpoint:
+            await endpoint.send("hello")
+            assert await endpoint.receive() == "hello"
+
+
+async def test_several_processes_share_a_port() -> None:
+    code = "import os; print(os.getppid())"
+    seen: set[str | bytes] = set()
+    async with serving("--processes", "2", "--exec", python(code)) as url:
+        with trio.fail_after(TIMEOUT):
+            while len(seen) < 2:
+                async with connect(url) as endpoint:
+                    seen.add(await endpoint.receive())
+
+
+async def test_a_process_that_ends_by_itself_ends_them_all() -> None:
+    code = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
+    reading, writing = os.pipe()
+    with tempfile.TemporaryFile() as err:
+        command = parse_arguments(["serve", "0", "--processes", "2", "--exec", python(code)])
+        exits = []
+
+        async def run() -> None:
+            exits.append(await execute(command, Console(0, writing, err.fileno())))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            stream = trio.lowlevel.FdStream(reading)
+            line = (await anext(Lines(stream.receive_some))).decode()
+            with contextlib.suppress(WebSocketError):
+                async with connect(line.removeprefix("listening on ")) as endpoint:
+                    await endpoint.receive()
+        await stream.aclose()
+        os.close(writing)
+        assert exits == [Exit.ENDED]
+        assert "a process has ended with -9" in read_back(err).decode()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_a_port_that_is_taken_cannot_be_shared(host: str) -> None:
+    async with serving("--host", host) as url:
+        port = url.rpartition(":")[2]
+        outcome = await run_piped("serve", port, "--host", host, "--processes", "2")
+    assert outcome.exit == Exit.REFUSED
+    assert "in use" in outcome.err
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from .bench import Bench
 from .connect import Connect
@@ -16,6 +16,7 @@ from .exits import CommandError
 from .handlers import Broadcaster, Handler, echo, import_handler
 from .programs import Program
 from .serve import Serve
+from .static import StaticFiles
 from .version import describe_version
 
 if TYPE_CHECKING:
@@ -50,8 +51,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Command:
     Raises:
         SystemExit: it asks for what there is not (with 2), or for help alone (with 0).
     """
+    arguments = tuple(sys.argv[1:] if arguments is None else arguments)
     values = vars(make_parser().parse_args(arguments))
     make = values.pop("make")
+    if make is _make_serve:
+        values["arguments"] = arguments
     command: Command = make(**values)
     return command
 
@@ -115,7 +119,7 @@ def _add_serve(commands: Any) -> None:
         usage="%(prog)s [OPTIONS] [PORT]"
         " [MODULE:HANDLER | --echo | --broadcast | --exec COMMAND]",
     )
-    parser.set_defaults(make=partial(_make_serve, parser))
+    parser.set_defaults(make=_make_serve, fail=parser.error)
     add = parser.add_argument
     add(
         "place",
@@ -135,6 +139,10 @@ def _add_serve(commands: Any) -> None:
         help="run a program for each connection: messages to its lines, its lines to messages",
     )
     add("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
+    add("--unix", metavar="PATH", help="listen on this Unix socket instead")
+    add("--static", metavar="FOLDER", help="answer plain requests with the files of a folder")
+    add("--processes", type=count, default=1, metavar="N", help="share the port among so many")
+    add("--share-port", type=count, help=argparse.SUPPRESS)  # what those are called with
     add("--tls", metavar="FILE", help="speak TLS, with this certificate, perhaps with its key")
     add("--key", metavar="FILE", help="its key, if it is in a file of its own")
     add("--subprotocol", action="append", default=[], metavar="NAME", help="one that it speaks")
@@ -143,7 +151,7 @@ def _add_serve(commands: Any) -> None:
 
 
 def _make_serve(
-    parser: argparse.ArgumentParser, *, place: list[str], subprotocol: list[str], **values: Any
+    *, fail: Callable[[str], NoReturn], place: list[str], subprotocol: list[str], **values: Any
 ) -> Command:
     purposes = [name for name in ("echo", "broadcast", "exec") if values[name]]
     command, broadcast = values.pop("exec"), values.pop("broadcast")
@@ -151,16 +159,25 @@ def _make_serve(
     ports = [each for each in place if each.isdecimal()]
     names = [each for each in place if not each.isdecimal()]
     if len(ports) > 1 or len(names) > 1:
-        parser.error("there can be one port, and one MODULE:HANDLER")
+        fail("there can be one port, and one MODULE:HANDLER")
     if names and purposes:
-        parser.error(f"MODULE:HANDLER cannot go with --{purposes[0]}")
+        fail(f"MODULE:HANDLER cannot go with --{purposes[0]}")
+    if values["processes"] > 1 and (broadcast or values["unix"]):
+        fail("--processes cannot go with --broadcast or --unix: they would not share it")
+    shared = values.pop("share_port")
+    if shared is not None:
+        values["processes"] = 1
+    folder = values.pop("static")
     try:
         handler = _make_handler(names, broadcast, command)
+        static = None if folder is None else StaticFiles(folder)
     except CommandError as error:
-        parser.error(str(error))
+        fail(str(error))
     return Serve(
         handler=handler,
-        port=int(ports[0]) if ports else 8000,
+        static=static,
+        port=shared or (int(ports[0]) if ports else 8000),
+        reuse_port=shared is not None,
         subprotocols=tuple(subprotocol),
         **values,
     )

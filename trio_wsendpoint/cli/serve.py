@@ -10,10 +10,12 @@ import attrs
 import trio
 
 from ..protocol import PermessageDeflate
-from ..server import serve
+from ..server import serve, serve_unix
 from .console import Console
 from .exits import CommandError, Exit
 from .handlers import Handler
+from .processes import serve_in_processes
+from .static import StaticFiles
 from .stopping import stopping_on_signals
 from .tracing import logged_to
 
@@ -26,6 +28,11 @@ class Serve:
         handler: What to do with a connection.
         port: The TCP port; 0 for any that is free.
         host: The address to listen on.
+        unix: The path of a Unix socket to listen on instead.
+        static: What answers requests for plain pages.
+        processes: How many processes share the port.
+        reuse_port: Whether others may listen on the port, too.
+        arguments: The command line, for those processes.
         tls: A file with the server's certificate, and its key if `key` has it not.
         key: A file with its key.
         subprotocols: Those that it speaks.
@@ -38,6 +45,11 @@ class Serve:
     handler: Handler
     port: int = 8000
     host: str = "127.0.0.1"
+    unix: str | None = None
+    static: StaticFiles | None = None
+    processes: int = 1
+    reuse_port: bool = False
+    arguments: tuple[str, ...] = ()
     tls: str | None = None
     key: str | None = None
     subprotocols: tuple[str, ...] = ()
@@ -48,18 +60,32 @@ class Serve:
 
     async def run(self, console: Console) -> Exit:
         """Serve until Ctrl-C or SIGTERM."""
-        start = partial(serve, **self._options())
         async with stopping_on_signals():
             with logged_to(console.remark, None if self.trace else ()):
-                async with trio.open_nursery() as nursery:
-                    listeners = await nursery.start(start, self.handler, self.port)
-                    for listener in listeners:
-                        await console.write(f"listening on {self._url(listener)}\n".encode())
+                if self.processes > 1:
+                    await serve_in_processes(
+                        self.processes, self.arguments, self.host, self.port, console
+                    )
+                else:
+                    await self._serve(console)
         return Exit.OK
+
+    async def _serve(self, console: Console) -> None:
+        if self.unix is None:
+            reuse_port = self.reuse_port
+            start = partial(
+                serve, self.handler, self.port, host=self.host, reuse_port=reuse_port
+            )
+        else:
+            start = partial(serve_unix, self.handler, self.unix)
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(partial(start, **self._options()))
+            for listener in listeners:
+                await console.write(f"listening on {self._place(listener)}\n".encode())
 
     def _options(self) -> dict[str, Any]:
         return {
-            "host": self.host,
+            "on_request": self.static,
             "ssl_context": self._ssl_context(),
             "subprotocols": self.subprotocols,
             "extensions": [PermessageDeflate()] if self.compress else [],
@@ -77,7 +103,9 @@ class Serve:
             raise CommandError(f"--tls or --key: {error}") from error
         return context
 
-    def _url(self, listener: trio.SocketListener) -> str:
+    def _place(self, listener: trio.SocketListener) -> str:
+        if self.unix is not None:
+            return self.unix
         host, port, *_ = listener.socket.getsockname()
         host = f"[{host}]" if ":" in host else host
         return f"{'wss' if self.tls else 'ws'}://{host}:{port}"
