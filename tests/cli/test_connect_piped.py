@@ -21,7 +21,7 @@ from tests.cli.shell import (
     serving,
     stay_silent,
 )
-from trio_wsendpoint import Endpoint, PermessageDeflate, accept, serve_listeners
+from trio_wsendpoint import ANY_ORIGIN, Endpoint, PermessageDeflate, accept, serve_listeners
 from trio_wsendpoint.cli.arguments import parse_arguments
 from trio_wsendpoint.cli.console import Console
 from trio_wsendpoint.cli.exits import Exit
@@ -258,7 +258,9 @@ async def test_the_request_has_what_was_asked_for() -> None:
             seen[name] = endpoint.request.header(name)
         seen["subprotocol"] = endpoint.subprotocol
 
-    async with serving(note, subprotocols=["chat"], extensions=[PermessageDeflate()]) as url:
+    async with serving(
+        note, subprotocols=["chat"], extensions=[PermessageDeflate()], origins=ANY_ORIGIN
+    ) as url:
         asked = ["-H", "X-One: 1", "--origin", "http://here", "--user", "ada:secret"]
         more = ["--subprotocol", "news", "--subprotocol", "chat", "--compress"]
         outcome = await run_piped("connect", url, *asked, *more, *QUICK)

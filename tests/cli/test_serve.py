@@ -334,6 +334,27 @@ async def test_pages_are_served_beside_the_websocket(tmp_path: Path) -> None:
             assert await endpoint.receive() == "hello"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        ((), False),
+        (("--allow-origin", "*"), True),
+        (("--allow-origin", "http://b", "--allow-origin", "http://a"), True),
+        (("--allow-origin", "http://b"), False),
+    ],
+)
+async def test_a_page_of_another_origin_may_connect_if_that_is_asked_for(
+    arguments: tuple[str, ...], allowed: bool
+) -> None:
+    async with serving(*arguments) as url:
+        try:
+            async with connect(url, origin="http://a"):
+                assert allowed
+        except HandshakeRejected as error:
+            assert not allowed
+            assert error.status_code == 403
+
+
 async def test_several_processes_share_a_port() -> None:
     code = "import os; print(os.getppid())"
     seen: set[str | bytes] = set()

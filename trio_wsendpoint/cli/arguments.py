@@ -146,6 +146,13 @@ def _add_serve(commands: Any) -> None:
     add("--tls", metavar="FILE", help="speak TLS, with this certificate, perhaps with its key")
     add("--key", metavar="FILE", help="its key, if it is in a file of its own")
     add("--subprotocol", action="append", default=[], metavar="NAME", help="one that it speaks")
+    add(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="a page of this origin may connect, such as https://www.example.org; '*' for all",
+    )
     add("--trace", action="store_true", help="show each frame")
     _add_endpoint(parser)
 
@@ -167,7 +174,7 @@ def _make_serve(
     shared = values.pop("share_port")
     if shared is not None:
         values["processes"] = 1
-    folder = values.pop("static")
+    folder, origins = values.pop("static"), tuple(values.pop("allow_origin"))
     try:
         handler = _make_handler(names, broadcast, command)
         static = None if folder is None else StaticFiles(folder)
@@ -178,6 +185,7 @@ def _make_serve(
         static=static,
         port=shared or (int(ports[0]) if ports else 8000),
         reuse_port=shared is not None,
+        origins=origins,
         subprotocols=tuple(subprotocol),
         **values,
     )

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from ..protocol import PermessageDeflate
-from ..server import serve, serve_unix
+from ..server import ANY_ORIGIN, serve, serve_unix
 from .console import Console
 from .exits import CommandError, Exit
 from .handlers import Handler
@@ -35,6 +35,7 @@ class Serve:
         arguments: The command line, for those processes.
         tls: A file with the server's certificate, and its key if `key` has it not.
         key: A file with its key.
+        origins: Those whose pages may connect, "*" for all; by default that of the server.
         subprotocols: Those that it speaks.
         compress: Whether to take permessage-deflate, if a client offers it.
         ping_interval: Seconds between pings.
@@ -52,6 +53,7 @@ class Serve:
     arguments: tuple[str, ...] = ()
     tls: str | None = None
     key: str | None = None
+    origins: tuple[str, ...] = ()
     subprotocols: tuple[str, ...] = ()
     compress: bool = False
     ping_interval: float = 20.0
@@ -86,6 +88,7 @@ class Serve:
     def _options(self) -> dict[str, Any]:
         return {
             "on_request": self.static,
+            "origins": ANY_ORIGIN if "*" in self.origins else self.origins or None,
             "ssl_context": self._ssl_context(),
             "subprotocols": self.subprotocols,
             "extensions": [PermessageDeflate()] if self.compress else [],
