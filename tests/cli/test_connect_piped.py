@@ -343,6 +343,32 @@ async def test_an_authority_is_trusted_and_a_certificate_shown(
     assert outcome == Outcome(Exit.OK, b"hello\n", "")
 
 
+async def test_http2_is_spoken_with_a_server_that_does(context: ssl.SSLContext) -> None:
+    seen = []
+
+    async def note(endpoint: Endpoint) -> None:
+        assert endpoint.tls is not None
+        seen.append(endpoint.tls.alpn_protocol)
+        await echo(endpoint)
+
+    async with serving(note, scheme="wss", ssl_context=context, http2=True) as url:
+        arguments = ("connect", url, "--http2", "--insecure", *QUICK)
+        outcome = await run_piped(*arguments, stdin=b"hello\n")
+        assert outcome == Outcome(Exit.OK, b"hello\n", "")
+        outcome = await run_piped(*arguments, "--reconnect", stdin=b"again\n")
+        assert outcome == Outcome(Exit.OK, b"again\n", "")
+    assert seen == ["h2", "h2"]
+
+
+async def test_the_extra_that_http2_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise ImportError("it needs the extra http2")
+
+    monkeypatch.setattr("trio_wsendpoint.cli.dialling.open_http2_pool", fail)
+    outcome = await run_piped("connect", "wss://localhost:1", "--http2")
+    assert outcome == Outcome(Exit.USAGE, b"", "trio-wsendpoint: it needs the extra http2\n")
+
+
 async def test_a_unix_socket_is_dialled(tmp_path: Path) -> None:
     socket = trio.socket.socket(trio.socket.AF_UNIX)
     await socket.bind(str(tmp_path / "socket"))

@@ -153,6 +153,7 @@ def _add_serve(commands: Any) -> None:
         metavar="ORIGIN",
         help="a page of this origin may connect, such as https://www.example.org; '*' for all",
     )
+    add("--http2", action="store_true", help="speak HTTP/2, too")
     add("--trace", action="store_true", help="show each frame")
     _add_endpoint(parser)
 
@@ -248,6 +249,7 @@ def _add_dialling(parser: argparse.ArgumentParser) -> None:
         help="such as http://proxy:3128 or socks5h://localhost:9050;"
         " '' for none (default: what the environment says)",
     )
+    add("--http2", action="store_true", help="speak HTTP/2 with a server that does, over TLS")
     add("--reconnect", action="store_true", help="connect again when the connection is lost")
     _add_endpoint(parser)
     add(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import attrs
 
-from ..client import connect, parse_url, reconnecting
+from ..client import connect, open_http2_pool, parse_url, reconnecting
 from ..endpoint import Endpoint
 from ..protocol import PermessageDeflate
 from .exits import CommandError
@@ -33,6 +33,7 @@ class Dialling:
         key: A file with its key.
         unix: The path of a Unix socket to dial, instead of the URL's host.
         proxy: The URL of a proxy; "" for none, and None for what the environment says.
+        http2: Whether to speak HTTP/2 with a server that does.
         reconnect: Whether to connect again when the connection is lost.
         compress: Whether to offer permessage-deflate.
         ping_interval: Seconds between pings.
@@ -51,6 +52,7 @@ class Dialling:
     key: str | None = None
     unix: str | None = None
     proxy: str | None = None
+    http2: bool = False
     reconnect: bool = False
     compress: bool = False
     ping_interval: float = 20.0
@@ -67,22 +69,38 @@ class Dialling:
         """
         if self.reconnect:
             code = None
-            async for attempt in reconnecting(self.url, **self._options()):
-                async with attempt as endpoint:
-                    await talk(endpoint)
-                code = endpoint.close_code
+            async with self._keywords() as keywords:
+                async for attempt in reconnecting(self.url, **keywords):
+                    async with attempt as endpoint:
+                        await talk(endpoint)
+                    code = endpoint.close_code
             return code
         async with self.open() as endpoint:
             await talk(endpoint)
         return endpoint.close_code
 
-    def open(self) -> AbstractAsyncContextManager[Endpoint]:
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Endpoint]:
         """Connect, once; what is raised is `connect`'s.
 
         Raises:
             CommandError: an option cannot be right.
         """
-        return connect(self.url, **self._options())
+        async with self._keywords() as keywords, connect(self.url, **keywords) as endpoint:
+            yield endpoint
+
+    @asynccontextmanager
+    async def _keywords(self) -> AsyncIterator[dict[str, Any]]:
+        context, options = self._ssl_context(), self._options()
+        if not self.http2:
+            yield {**options, "ssl_context": context}
+            return
+        try:
+            pool = open_http2_pool(ssl_context=context)
+            async with pool as http2:
+                yield {**options, "http2": http2}
+        except ImportError as error:
+            raise CommandError(str(error)) from error
 
     @property
     def place(self) -> str:
@@ -91,7 +109,6 @@ class Dialling:
 
     def _options(self) -> dict[str, Any]:
         return {
-            "ssl_context": self._ssl_context(),
             "headers": self._header_list(),
             "subprotocols": self.subprotocols,
             "extensions": [PermessageDeflate()] if self.compress else [],

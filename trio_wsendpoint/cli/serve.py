@@ -35,6 +35,7 @@ class Serve:
         arguments: The command line, for those processes.
         tls: A file with the server's certificate, and its key if `key` has it not.
         key: A file with its key.
+        http2: Whether HTTP/2 is spoken, too.
         origins: Those whose pages may connect, "*" for all; by default that of the server.
         subprotocols: Those that it speaks.
         compress: Whether to take permessage-deflate, if a client offers it.
@@ -53,6 +54,7 @@ class Serve:
     arguments: tuple[str, ...] = ()
     tls: str | None = None
     key: str | None = None
+    http2: bool = False
     origins: tuple[str, ...] = ()
     subprotocols: tuple[str, ...] = ()
     compress: bool = False
@@ -88,6 +90,7 @@ class Serve:
     def _options(self) -> dict[str, Any]:
         return {
             "on_request": self.static,
+            "http2": self.http2,
             "origins": ANY_ORIGIN if "*" in self.origins else self.origins or None,
             "ssl_context": self._ssl_context(),
             "subprotocols": self.subprotocols,
