@@ -144,7 +144,14 @@ async def test_lines_are_edited_and_remembered() -> None:
         await terminal.type("hexlo\x1b[D\x1b[D\x7fl\n")  # two to the left, and one deleted
         await terminal.expect("> text    hello\n")
         await terminal.expect("< text    hello\n")
-        await terminal.type(f"{UP}\n")
+        # The history is read in the background, and gives nothing before.
+        with trio.move_on_after(TIMEOUT) as remembering:
+            while not remembering.cancelled_caught:
+                await terminal.type(UP)
+                with trio.move_on_after(0.5):
+                    await terminal.expect("hello")
+                    break
+        await terminal.type("\n")
         await terminal.expect("< text    hello\n")
         await terminal.type(CTRL_D)
     assert result.exit == Exit.OK
