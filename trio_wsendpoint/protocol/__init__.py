@@ -70,6 +70,7 @@ from .messages import (
 )
 from .outbound import BUFFER_OVERHEAD, Counters
 from .sharing import SharedFrame, SharedMessage
+from .speedups import write_each
 from .state import OPEN, TRANSITIONS, Event, State
 from .trace import describe_frame
 
@@ -142,4 +143,5 @@ __all__ = [
     "to_extra_headers",
     "to_headers",
     "to_sendable",
+    "write_each",
 ]

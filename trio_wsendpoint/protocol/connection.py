@@ -81,6 +81,7 @@ class Connection:
             handles them takes them out.
         answered_pings: Payloads of pings of ours whose pong came; whoever waits for them takes
             them out.
+        outbound: Our half, for those who write one frame to many connections.
         is_open: Whether messages may be sent: both halves are open, or theirs has failed
             and our close frame for it is held.
         connection_id: The number that its owner knows it by, for errors to tell; or None.
@@ -103,6 +104,7 @@ class Connection:
         "control_frames",
         "failure",
         "is_open",
+        "outbound",
         "peer_state",
         "received",
         "received_close_frame",
@@ -129,7 +131,7 @@ class Connection:
         self.control_frames: list[ControlFrame] = []
         self.answered_pings: list[bytes] = []
         self._options = options or InboundOptions()
-        self._outbound = Outbound(role is Role.CLIENT)
+        self.outbound = self._outbound = Outbound(role is Role.CLIENT)
         self.sent = self._outbound.sent
         self._outstanding_pings: list[bytes] = []
         self._inbound: Inbound | None = None
