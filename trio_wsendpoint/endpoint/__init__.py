@@ -21,7 +21,7 @@ from .options import (
     parse_keywords,
     split_keywords,
 )
-from .sharing import call_when_ended, forget_when_ended, give_up_slow, share
+from .sharing import begin_drain, call_when_ended, forget_when_ended, give_up_slow, share
 from .stream_setup import (
     check_ssl_context,
     is_closed_socket,
@@ -56,6 +56,7 @@ __all__ = [
     "Statistics",
     "StreamTransport",
     "Traffic",
+    "begin_drain",
     "call_when_ended",
     "check_count",
     "check_keywords",

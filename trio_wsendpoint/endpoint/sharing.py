@@ -103,6 +103,15 @@ def give_up_slow(endpoint: Endpoint) -> None:
     endpoint._core.give_up_slow()
 
 
+def begin_drain(endpoint: Endpoint, code: int) -> None:
+    """Have an endpoint closed as soon as somebody waits to receive and nothing is ready.
+
+    What is in its stream counts as ready, and so does a message that has come in part, or is
+    being sent in fragments. If it is cancelled before that, it is closed with the same code.
+    """
+    endpoint._core.drain(code)
+
+
 def call_when_ended(endpoint: Endpoint, function: Callable[[], None]) -> bool:
     """Have a function called once an endpoint's connection has ended and its stream is closed.
 

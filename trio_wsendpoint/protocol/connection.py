@@ -301,6 +301,11 @@ class Connection:
         return self._inbound is not None and self._inbound.assembler.oversize
 
     @property
+    def message_begun(self) -> bool:
+        """Whether a part of a frame or of a message has come, and not yet the whole of it."""
+        return self._inbound is not None and self._inbound.message_begun
+
+    @property
     def inbound_size(self) -> int:
         """Bytes held of input and of the message that is arriving."""
         return self._inbound.size if self._inbound is not None else 0
