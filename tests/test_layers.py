@@ -22,7 +22,8 @@ FLOORS_BELOW: dict[str, set[str]] = {
     "http2": {"protocol", "endpoint"},
     "client": {"protocol", "endpoint", "http2"},
     "server": {"protocol", "endpoint", "http2"},
-    ABOVE: {"protocol", "endpoint", "http2", "client", "server"},
+    "instruments": {"protocol", "endpoint"},
+    ABOVE: {"protocol", "endpoint", "http2", "client", "server", "instruments"},
 }
 OTHERS_ALLOWED = {
     "protocol": {"attrs", "zlib_ng"},
@@ -30,6 +31,7 @@ OTHERS_ALLOWED = {
     "http2": {"attrs", "trio", "h2", "hpack", "hyperframe"},
     "client": {"attrs", "trio", "idna", "python_socks"},
     "server": {"attrs", "trio", "werkzeug"},
+    "instruments": {"attrs"},
     ABOVE: {"attrs", "trio"},
 }
 
@@ -94,6 +96,8 @@ def test_a_module_imports_only_from_below(path: Path) -> None:
         ("client/connect.py", "from ..server import serve"),
         ("server/serve.py", "from ..client import connect"),
         ("server/serve.py", "from ..endpoint.reader import Reader"),
+        ("instruments/prometheus.py", "from ..server import serve"),
+        ("server/serve.py", "from ..instruments import PrometheusInstrument"),
         ("testing.py", "from .endpoint.reader import Reader"),
         ("testing.py", "import pytest"),
     ],

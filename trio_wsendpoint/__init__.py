@@ -25,6 +25,7 @@ from .endpoint import (
     HandshakeOptions,
     HandshakeTimeout,
     HeartbeatTimeout,
+    Instrument,
     LookAheadFull,
     ReceiveStream,
     SendStream,
@@ -32,6 +33,7 @@ from .endpoint import (
     Traffic,
     open_endpoint,
 )
+from .instruments import OpenTelemetryInstrument, PrometheusInstrument
 from .protocol import (
     BinaryFrame,
     CloseCode,
@@ -104,12 +106,15 @@ __all__ = [
     "HeartbeatTimeout",
     "Http2Pool",
     "Http2Session",
+    "Instrument",
     "LookAheadFull",
     "Message",
     "Opcode",
+    "OpenTelemetryInstrument",
     "PermessageDeflate",
     "PingFrame",
     "PongFrame",
+    "PrometheusInstrument",
     "ProxyError",
     "ReceiveStream",
     "Reconnecting",

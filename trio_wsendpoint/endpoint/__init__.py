@@ -9,6 +9,7 @@ from .errors import (
     HeartbeatTimeout,
     LookAheadFull,
 )
+from .instrument import Instrument, tell
 from .opening import EndpointScope, open_endpoint
 from .options import (
     EndpointKeywords,
@@ -50,6 +51,7 @@ __all__ = [
     "HandshakeOptions",
     "HandshakeTimeout",
     "HeartbeatTimeout",
+    "Instrument",
     "LookAheadFull",
     "ReceiveStream",
     "SendStream",
@@ -74,6 +76,7 @@ __all__ = [
     "socket_addresses",
     "split_keywords",
     "start_tls",
+    "tell",
     "tls_info",
     "transport_for",
 ]

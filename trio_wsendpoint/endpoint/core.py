@@ -37,6 +37,7 @@ from .closing import (
 from .control import ControlDispatcher
 from .errors import ConnectionClosedError, HeartbeatTimeout, closed_by_us
 from .heartbeat import Heartbeat
+from .instrument import Probe
 from .log import ConnectionLog
 from .options import EndpointOptions
 from .outbox import Outbox
@@ -62,6 +63,7 @@ class EndpointCore:
             that is not wanted.
         drain_event: Is set when that is wanted; None as long as nobody has asked for it.
         ended: Happens when the connection has ended and its stream is closed.
+        probe: Tells the instrument of it, if there is one.
         sending: Held by the task that sends, if others have to wait for it.
         scope: The application's cancel scope: cancelled when the peer is given up on, or
             when code of the application's that we call has failed.
@@ -89,6 +91,7 @@ class EndpointCore:
         "log",
         "options",
         "outbox",
+        "probe",
         "reader",
         "receiver",
         "scope",
@@ -109,7 +112,12 @@ class EndpointCore:
         self.fatal: BaseException | None = None
         self.stream_error: Exception | None = None
         self.addresses = addresses or socket_addresses(stream)
-        self.connection = options.create_connection(role)
+        self.probe: Probe | None = None
+        if options.instrument is None:
+            self.connection = options.create_connection(role)
+        else:
+            self.connection = metered = options.create_metered_connection(role)
+            self.probe = Probe(options.instrument, metered)
         self.log = ConnectionLog(self.connection, self.addresses[1])
         codecs = agreement.codecs if agreement else options.assumed_codecs(role)
         self.connection.open(codecs)
@@ -154,6 +162,9 @@ class EndpointCore:
             initial_data: What was already read of the stream.
         """
         self._nursery = nursery
+        if self.probe is not None:
+            self.outbox.write_by_connection()
+            self.probe.opened(endpoint)
         if initial_data:
             self.reader.feed(initial_data)
         nursery.start_soon(self._run_reader, name="reader")
@@ -222,6 +233,8 @@ class EndpointCore:
         self.reader.end()
         self.heartbeat.end()
         self.log.ended(self._failed_by_us, self.stream_error)
+        if self.probe is not None:
+            self.probe.ended(self.stream_error)
         await self._transport.aclose_forcefully()
 
     def end_tasks(self) -> None:

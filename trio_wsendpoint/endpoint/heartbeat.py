@@ -224,6 +224,8 @@ class Heartbeat:
                 self._own.remove(payload)
             ping = self._under_way.pop(payload)
             ping.latency = self.latency = trio.current_time() - ping.sent
+            if self._core.probe is not None:
+                self._core.probe.tell("ping_answered", ping.latency)
             if ping.ended is not None:
                 ping.ended.set()
         answered.clear()

@@ -12,6 +12,7 @@ has gathered while the outbox was corked, in the next turn of the scheduler.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
@@ -30,6 +31,10 @@ HIGH_WATER: Final = 2**16
 """Bytes that may wait in the outbox before `send` waits; also those that gather at most."""
 
 
+def _no_descriptor() -> int:
+    return -1
+
+
 class Outbox:
     """Writes what its connection has to send.
 
@@ -42,7 +47,7 @@ class Outbox:
         cleared: Whether what waited was dropped.
         corked: Whether frames gather until the scheduler's next turn, rather than each be
             written at once.
-        descriptor: The transport's.
+        descriptor: Gives the file descriptor that frames may be written to; -1 for none.
         ended: Whether nothing can be written any more.
         held: Whether a sender must not simply go on: more than `HIGH_WATER` bytes wait, or
             nothing can be written any more.
@@ -72,7 +77,7 @@ class Outbox:
     ) -> None:
         self._connection = connection
         self._transport = transport
-        self.descriptor = transport.descriptor
+        self.descriptor: Callable[[], int] = transport.descriptor
         self._core = core
         self._wake_up: WakeUp | None = None  # the writer task's, once there is one
         # What was taken from the connection's queue and is not yet written.
@@ -108,6 +113,10 @@ class Outbox:
         """
         wanted = self._connection.size_to_write
         return wanted - self.size - self._transport.held_by_system, wanted
+
+    def write_by_connection(self) -> None:
+        """Have the connection see all frames that are written, and give out no descriptor."""
+        self.descriptor = _no_descriptor
 
     # -- writing --------------------------------------------------------------------------
 

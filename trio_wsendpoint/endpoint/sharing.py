@@ -37,6 +37,8 @@ def share(
             continue
         if outbox.memory > max_waiting:
             slow.append(endpoint)
+            if endpoint._core.probe is not None:
+                endpoint._core.probe.tell("slow_consumer")
         else:
             connection.send_shared(message)
             outbox.flush_soon()

@@ -68,6 +68,7 @@ from .messages import (
     memory_of,
     to_sendable,
 )
+from .metering import MeteredConnection
 from .outbound import BUFFER_OVERHEAD, Counters
 from .sharing import SharedFrame, SharedMessage
 from .speedups import write_each
@@ -108,6 +109,7 @@ __all__ = [
     "LocalProtocolError",
     "Message",
     "MessageKind",
+    "MeteredConnection",
     "OnDataFrame",
     "Opcode",
     "Parameters",
