@@ -19,6 +19,7 @@ from .options import (
     check_count,
     check_keywords,
     check_limit,
+    check_seconds,
     parse_keywords,
     split_keywords,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "check_count",
     "check_keywords",
     "check_limit",
+    "check_seconds",
     "check_ssl_context",
     "forget_when_ended",
     "give_up_slow",
