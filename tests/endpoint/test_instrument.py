@@ -13,15 +13,23 @@ from tests.endpoint.peer import STREAM_KINDS, StreamKind, open_scripted, stream_
 from tests.endpoint.recorder import Failing, Recorder
 from tests.protocol.wire import BINARY, CONTINUATION, PING, PONG, TEXT
 from trio_wsendpoint import (
+    ControlFrame,
+    FrameParser,
     HandshakeRejected,
     Instrument,
     PermessageDeflate,
     Role,
     broadcast,
     connect,
+    create_message,
     open_endpoint,
 )
 from trio_wsendpoint.protocol import Message, Response, encode_response
+
+
+class Nudge(ControlFrame):
+    opcode = 11
+
 
 on_both_streams = pytest.mark.parametrize("kind", STREAM_KINDS)
 
@@ -100,6 +108,16 @@ async def test_a_message_that_lies_there_when_it_is_streamed_is_counted_once(
             await peer.send_raw(data[50_000:])
             assert sum([len(piece) async for piece in pieces]) == 90_000
         assert recorder.named("message_received") == [(Role.SERVER, 90_000)]
+
+
+async def test_a_control_frame_of_ones_own_is_no_message() -> None:
+    recorder = Recorder()
+    async with open_scripted(
+        Role.SERVER, instrument=recorder, parser=FrameParser(frame_types=[Nudge])
+    ) as (endpoint, peer):
+        await endpoint.send(create_message(Nudge, b""))
+        await peer.expect(11)
+    assert recorder.named("message_sent") == []
 
 
 async def test_sizes_are_those_before_compression() -> None:

@@ -24,11 +24,14 @@ from tests.server.world import (
 from trio_wsendpoint import (
     ConnectionClosedError,
     Endpoint,
+    HandshakeRejected,
     Request,
     Response,
     Server,
     ServerStatistics,
+    broadcast,
     connect,
+    open_http2,
     open_server,
     serve,
     serve_listeners,
@@ -454,3 +457,48 @@ async def test_bad_options_are_refused(
 async def test_bad_addresses_are_refused() -> None:
     with pytest.raises(ValueError, match="port must be 0 to 65535, not 65536"):
         await open_server(echo, 65536).__aenter__()
+
+
+# -- HTTP/2 -------------------------------------------------------------------------------
+
+
+async def test_endpoints_on_http2_are_drained_and_their_connections_closed() -> None:
+    recorder = Recorder()
+    with trio.fail_after(60):
+        async with open_server(
+            echo, 0, host="127.0.0.1", http2=True, instrument=recorder
+        ) as server:
+            _, port = server.listeners[0].socket.getsockname()[:2]
+            async with (
+                open_http2(f"http://127.0.0.1:{port}") as session,
+                session.connect() as first,
+                session.connect() as second,
+            ):
+                await first.send("hello")
+                assert await first.receive() == "hello"
+                assert broadcast(server.endpoints, "tick").sent == 2
+                assert await first.receive() == await second.receive() == "tick"
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(server.drain)
+                    for endpoint in (first, second):
+                        with pytest.raises(ConnectionClosedError, match=str(CODE)):
+                            await endpoint.receive()
+                        await endpoint.wait_closed()
+    assert len(recorder.named("connection_closed")) == 2
+
+
+async def test_a_refusal_on_http2_is_told_to_the_instrument() -> None:
+    recorder = Recorder()
+
+    async def refuse(_: Request) -> Response:
+        return Response.text("no", 403)
+
+    with trio.fail_after(60):
+        async with open_server(
+            echo, 0, host="127.0.0.1", http2=True, on_request=refuse, instrument=recorder
+        ) as server:
+            _, port = server.listeners[0].socket.getsockname()[:2]
+            async with open_http2(f"http://127.0.0.1:{port}") as session:
+                with pytest.raises(HandshakeRejected):
+                    await session.connect("/x").__aenter__()
+    assert [told[:2] for told in recorder.named("handshake_refused")] == [("/x", 403)]
