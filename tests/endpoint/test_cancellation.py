@@ -48,6 +48,7 @@ from trio_wsendpoint import (
     open_endpoint,
     open_http2,
     open_http2_pool,
+    open_server,
     reconnecting,
     serve,
     serve_listeners,
@@ -859,6 +860,12 @@ async def run_serve_unix(started: Started) -> None:
         await serve_unix(stay, f"{directory}/socket", task_status=started)
 
 
+async def run_open_server(started: Started) -> None:
+    async with open_server(stay, 0, host="127.0.0.1") as server:
+        started.started(server.listeners)
+        await trio.sleep_forever()
+
+
 async def open_stream_to(listener: trio.SocketListener) -> trio.SocketStream:
     address = listener.socket.getsockname()
     if isinstance(address, str):
@@ -870,6 +877,7 @@ SERVICES = {
     "serve": run_serve,
     "serve_listeners": run_serve_listeners,
     "serve_unix": run_serve_unix,
+    "open_server": run_open_server,
 }
 
 

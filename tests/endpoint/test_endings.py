@@ -12,7 +12,13 @@ from trio.testing import MockClock
 
 from tests.endpoint.peer import STREAM_KINDS, Peer, StreamKind, stream_pair
 from tests.protocol.wire import BINARY, TEXT
-from trio_wsendpoint.endpoint import Endpoint, EndpointKeywords, open_endpoint
+from trio_wsendpoint.endpoint import (
+    Endpoint,
+    EndpointKeywords,
+    begin_drain,
+    give_up_slow,
+    open_endpoint,
+)
 from trio_wsendpoint.http2 import Half, Http2Stream
 from trio_wsendpoint.protocol import CloseFrame, ControlFrame, Frame, FrameParser, Role
 
@@ -134,6 +140,19 @@ async def closes_late(endpoint: Endpoint) -> None:
     await endpoint.aclose()
 
 
+async def drains(endpoint: Endpoint) -> None:
+    begin_drain(endpoint, 1012)
+
+
+async def drains_and_sleeps(endpoint: Endpoint) -> None:
+    begin_drain(endpoint, 1012)
+    await trio.sleep_forever()
+
+
+async def is_too_slow(endpoint: Endpoint) -> None:
+    give_up_slow(endpoint)
+
+
 async def floods_and_closes(endpoint: Endpoint) -> None:
     with trio.move_on_after(1):
         while True:
@@ -242,6 +261,11 @@ CASES = {
     "Cancelled within aclose(), and the peer does not answer": Case(
         is_silent, calls_aclose(), cancel_after=1, begins=1
     ),
+    "Its server drains, and somebody waits to receive": Case(is_good, drains),
+    "Its server drains, and cancels it in the end": Case(
+        is_good, drains_and_sleeps, cancel_after=1, begins=1
+    ),
+    "A broadcast closes it because the peer is slow": Case(parts, is_too_slow),
 }
 
 

@@ -197,6 +197,24 @@ async def test_other_methods_are_cancellation_points_too(
 
 
 @on_both_streams
+async def test_text_is_received_as_bytes_if_it_is_not_to_be_decoded(
+    kind: StreamKind, autojump_clock: MockClock
+) -> None:
+    async with open_scripted(kind=kind) as (endpoint, peer):
+        for _ in range(2):
+            await peer.send(TEXT, "caf\u00e9".encode())
+            await peer.send(BINARY, b"\xff")
+        assert await endpoint.receive(decode=False) == b"caf\xc3\xa9"
+        assert await endpoint.receive(decode=False) == b"\xff"
+        assert await endpoint.receive(decode=True) == "caf\u00e9"
+        assert await endpoint.receive() == b"\xff"
+        await peer.send(TEXT, b"\xff")
+        with pytest.raises(ConnectionClosedError) as caught:
+            await endpoint.receive(decode=False)
+        assert caught.value.code == 1007
+
+
+@on_both_streams
 async def test_iterating_ends_at_a_clean_close(
     kind: StreamKind, autojump_clock: MockClock
 ) -> None:

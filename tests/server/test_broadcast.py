@@ -3,7 +3,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -137,6 +137,33 @@ async def test_one_whose_stream_breaks_under_it_is_in_no_number() -> None:
         while not endpoint.is_closed:  # the first write may still succeed
             result = broadcast([endpoint], BIG)
         assert result.sent == result.skipped == 0
+
+
+async def test_of_many_sockets_each_gets_it_as_far_as_it_goes(
+    autojump_clock: MockClock,
+) -> None:
+    async with AsyncExitStack() as stack:
+        worlds = [await stack.enter_async_context(open_world("socket")) for _ in range(5)]
+        broken, *others = worlds
+        await trio.aclose_forcefully(broken.peer.stream)
+        endpoints = [world.endpoint for world in worlds]
+        assert broadcast(endpoints, "tick").sent == 4
+        assert broken.endpoint.is_closed
+        for number in range(3):  # the first is more than a socket takes
+            assert broadcast(endpoints, f"{number} " + "x" * 50_000).sent == 4
+        for world in others:
+            assert world.endpoint.statistics().sent.messages == 4
+            assert 100_000 < world.endpoint.statistics().sent.waiting < 151_000
+            await world.read()
+    for world in others:
+        ticks = [f"{number} " + "x" * 50_000 for number in range(3)]
+        assert world.peer.messages == ["tick", *ticks]
+
+
+async def test_an_endpoint_whose_stream_the_application_has_closed_is_in_no_number() -> None:
+    async with open_world("socket") as world:
+        await world.stream.aclose()
+        assert broadcast([world.endpoint], "tick") == Broadcast(0, 0, 0)
 
 
 # -- its place ----------------------------------------------------------------------------

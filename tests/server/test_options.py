@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import trio
@@ -79,7 +79,7 @@ def test_each_option_is_a_keyword_and_the_other_way_round() -> None:
     assert keywords == fields
 
 
-SERVERS: list[Callable[[Any], Awaitable[NoReturn]]] = [
+SERVERS: list[Callable[[Any], Awaitable[None]]] = [
     partial(serve, port=0),
     partial(serve_unix, path="/nowhere/socket"),
     partial(serve_listeners, listeners=[MemoryListener()]),
@@ -89,7 +89,7 @@ SERVERS: list[Callable[[Any], Awaitable[NoReturn]]] = [
 @pytest.mark.parametrize("handler", [plain, 5, trio.sleep_forever])
 @pytest.mark.parametrize("server", SERVERS)
 async def test_a_handler_of_another_shape_is_refused_at_once(
-    handler: Any, server: Callable[[Any], Awaitable[NoReturn]]
+    handler: Any, server: Callable[[Any], Awaitable[None]]
 ) -> None:
     with pytest.raises(TypeError, match=r"^handler must (be an async function|take the endp)"):
         await server(handler)

@@ -38,8 +38,11 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
 
     def dial(self) -> trio.abc.Stream:
         ours, theirs = memory_stream_pair()
-        self._send.send_nowait(theirs)
+        self.hand_in(theirs)
         return ours
+
+    def hand_in(self, stream: trio.abc.Stream) -> None:
+        self._send.send_nowait(stream)
 
     async def accept(self) -> trio.abc.Stream:
         stream = await self._receive.receive()

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Unpack
 import attrs
 import trio
 
-from ..endpoint import Endpoint, EndpointScope, HandshakeTimeout
+from ..endpoint import Endpoint, EndpointScope, HandshakeTimeout, tell
 from ..protocol import Agreement, ClientHandshake, HandshakeRejected, HeadersLike, Role
 from .dialling import begin_tls, open_tcp, open_unix
 from .handshake import request_endpoint
@@ -144,8 +144,8 @@ async def _go(
     hop: Hop, options: ConnectOptions, scope: trio.CancelScope
 ) -> Established | HandshakeRejected:
     """Dial, begin TLS, shake hands; a redirect that may be followed comes back."""
+    handshake = options.handshake_for(hop.url, hop.headers)
     try:
-        handshake = options.handshake_for(hop.url, hop.headers)
         if options.http2 is None:
             return await _go_alone(hop, options, handshake, scope)
         return Established(
@@ -156,6 +156,8 @@ async def _go(
     except HandshakeRejected as error:
         if error.status_code in STATUS_CODES and options.may_redirect:
             return error
+        details = handshake.request, error.status_code, str(error)
+        tell(options.endpoint.instrument, "handshake_refused", *details)
         raise
 
 

@@ -11,6 +11,7 @@ from .errors import (
     HeartbeatTimeout,
     LookAheadFull,
 )
+from .instrument import Instrument, tell
 from .opening import EndpointScope, open_endpoint
 from .options import (
     EndpointKeywords,
@@ -24,7 +25,7 @@ from .options import (
     parse_keywords,
     split_keywords,
 )
-from .sharing import call_when_ended, forget_when_ended, give_up_slow, share
+from .sharing import begin_drain, call_when_ended, forget_when_ended, give_up_slow, share
 from .stream_setup import (
     check_ssl_context,
     check_stream,
@@ -55,12 +56,14 @@ __all__ = [
     "HandshakeOptions",
     "HandshakeTimeout",
     "HeartbeatTimeout",
+    "Instrument",
     "LookAheadFull",
     "ReceiveStream",
     "SendStream",
     "Statistics",
     "StreamTransport",
     "Traffic",
+    "begin_drain",
     "call_when_ended",
     "check_count",
     "check_keywords",
@@ -82,6 +85,7 @@ __all__ = [
     "socket_addresses",
     "split_keywords",
     "start_tls",
+    "tell",
     "tls_info",
     "transport_for",
 ]

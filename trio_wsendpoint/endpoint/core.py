@@ -37,13 +37,14 @@ from .closing import (
 from .control import ControlDispatcher
 from .errors import ConnectionClosedError, HeartbeatTimeout, closed_by_us
 from .heartbeat import Heartbeat
+from .instrument import Probe
 from .log import ConnectionLog
 from .options import EndpointOptions
 from .outbox import Outbox
 from .reader import Reader
 from .receiving import Receiver
 from .stream_setup import socket_addresses, transport_for
-from .waiting import Ending
+from .waiting import Ending, FairLock
 
 
 class EndpointCore:
@@ -57,7 +58,13 @@ class EndpointCore:
         addresses: Ours and the peer's, if they have been asked for already.
 
     Attributes:
+        closed_by_us: Whether we have closed.
+        drain_code: The close code to close with as soon as nothing can be received; None while
+            that is not wanted.
+        drain_event: Is set when that is wanted; None as long as nobody has asked for it.
         ended: Happens when the connection has ended and its stream is closed.
+        probe: Tells the instrument of it, if there is one.
+        sending: Held by the task that sends, if others have to wait for it.
         scope: The application's cancel scope: cancelled when the peer is given up on, or
             when code of the application's that we call has failed.
         fatal: The exception that the `async with` has to raise, or None.
@@ -65,25 +72,30 @@ class EndpointCore:
     """
 
     __slots__ = (
-        "_closed_by_us",
         "_closing_scope",
         "_failed_by_us",
         "_hurried",
+        "_left",
         "_nursery",
         "_scopes",
         "_transport",
         "addresses",
+        "closed_by_us",
         "connection",
         "dispatcher",
+        "drain_code",
+        "drain_event",
         "ended",
         "fatal",
         "heartbeat",
         "log",
         "options",
         "outbox",
+        "probe",
         "reader",
         "receiver",
         "scope",
+        "sending",
         "stream_error",
     )
 
@@ -100,7 +112,12 @@ class EndpointCore:
         self.fatal: BaseException | None = None
         self.stream_error: Exception | None = None
         self.addresses = addresses or socket_addresses(stream)
-        self.connection = options.create_connection(role)
+        self.probe: Probe | None = None
+        if options.instrument is None:
+            self.connection = options.create_connection(role)
+        else:
+            self.connection = metered = options.create_metered_connection(role)
+            self.probe = Probe(options.instrument, metered)
         self.log = ConnectionLog(self.connection, self.addresses[1])
         codecs = agreement.codecs if agreement else options.assumed_codecs(role)
         self.connection.open(codecs)
@@ -109,7 +126,11 @@ class EndpointCore:
         self._nursery: trio.Nursery | None = None
         self._scopes: list[trio.CancelScope] = []  # of the tasks that `start_task` has started
         self._closing_scope: trio.CancelScope | None = None
-        self._closed_by_us = False
+        self.closed_by_us = False
+        self.drain_code: int | None = None
+        self.drain_event: trio.Event | None = None
+        self._left = False  # whether the `async with` was left
+        self.sending = FairLock("sending")
         self._failed_by_us = False
         self._hurried = False
         self.ended = Ending()
@@ -141,6 +162,9 @@ class EndpointCore:
             initial_data: What was already read of the stream.
         """
         self._nursery = nursery
+        if self.probe is not None:
+            self.outbox.write_by_connection()
+            self.probe.opened(endpoint)
         if initial_data:
             self.reader.feed(initial_data)
         nursery.start_soon(self._run_reader, name="reader")
@@ -209,6 +233,8 @@ class EndpointCore:
         self.reader.end()
         self.heartbeat.end()
         self.log.ended(self._failed_by_us, self.stream_error)
+        if self.probe is not None:
+            self.probe.ended(self.stream_error)
         await self._transport.aclose_forcefully()
 
     def end_tasks(self) -> None:
@@ -236,7 +262,7 @@ class EndpointCore:
         if self.dispatcher is None:
             connection.control_frames.clear()
         elif connection.control_frames:
-            self.dispatcher.take(closing=self._closed_by_us)
+            self.dispatcher.take(closing=self.closed_by_us)
             self.reader.held_up = self.dispatcher.full
         self.outbox.flush_soon()
         if connection.peer_state is not OPEN:
@@ -245,6 +271,7 @@ class EndpointCore:
     def _on_control_room(self) -> None:
         self.reader.held_up = False
         self.reader.wake()
+        self.look_again()
 
     def note_stream_error(self, error: Exception) -> None:
         """Keep what the stream raised first: it tells why the connection was lost."""
@@ -317,22 +344,27 @@ class EndpointCore:
 
     async def close_on_exit(self, error: BaseException | None) -> None:
         """Close because the `async with` is left: normally, or by an exception."""
+        self._left = True
         code = exit_code(error)
         in_a_hurry = code is CloseCode.GOING_AWAY or isinstance(self.fatal, HeartbeatTimeout)
         if in_a_hurry or not isinstance(error, (Exception, NoneType)):
-            self._begin_close(code, "")
+            if code is CloseCode.GOING_AWAY and self.drain_code is not None:
+                self._begin_close(self.drain_code, "")
+            else:
+                self._begin_close(code, "")
             await self._wait_ended(self.options.cancel_timeout)
         else:
             await self.close(code, "")
 
     def _begin_close(self, code: int | None, reason: str) -> None:
-        self._closed_by_us = True
+        self.closed_by_us = True
         self.receiver.discard()
         self.reader.discard()
         self.release_close()
         if self.is_open:
             self.connection.send_close(code, reason)
             self.outbox.flush()
+        self.reader.take_back()
 
     async def _wait_ended(self, timeout: float) -> None:
         """Wait for the end for so long, then force it; not to be cancelled."""
@@ -354,6 +386,43 @@ class EndpointCore:
     async def wait_closed(self) -> None:
         """Wait until the connection has ended and the stream is closed."""
         await self.ended.wait()
+
+    # -- draining -------------------------------------------------------------------------
+
+    def drain(self, code: int) -> None:
+        """Close as soon as somebody waits for a message and none is ready."""
+        if self.drain_code is None:
+            self.drain_code = code
+            if self.drain_event is not None:
+                self.drain_event.set()
+            self.reader.take_back()
+
+    @property
+    def draining(self) -> trio.Event:
+        """Set once `drain` was called."""
+        if self.drain_event is None:
+            self.drain_event = trio.Event()
+            if self.drain_code is not None:
+                self.drain_event.set()
+        return self.drain_event
+
+    def close_drained(self) -> bool:
+        """Close as `drain` wants it, unless a message is under way; says whether it did."""
+        assert self.drain_code is not None
+        if (
+            self.connection.message_begun
+            or self._transport.holds_part
+            or self.reader.held_up
+            or self.sending.holder is not None
+        ):
+            return False
+        self._begin_close(self.drain_code, "")
+        return True
+
+    def look_again(self) -> None:
+        """Have whoever waits for a message see whether the endpoint may be closed now."""
+        if self.drain_code is not None:
+            self.reader.take_back()
 
     # -- how it stands --------------------------------------------------------------------
 
@@ -379,7 +448,7 @@ class EndpointCore:
             raise describe_end(ConnectionClosedError, self.connection, self.stream_error)
 
     def _check_not_closed_by_us(self) -> None:
-        if self._closed_by_us:
+        if self.closed_by_us:
             raise closed_by_us(self.connection.connection_id)
 
     async def wait_sent(self) -> None:
@@ -395,6 +464,8 @@ class EndpointCore:
     async def raise_end(self, *, iterating: bool = False) -> NoReturn:
         """Raise what tells a receiver that there are no more messages."""
         await trio.lowlevel.checkpoint_if_cancelled()  # by what ended it, perhaps
+        if iterating and self.closed_by_us and not (self._left or self.options.raise_on_close):
+            raise StopAsyncIteration
         self._check_not_closed_by_us()
         if iterating and not self.options.raise_on_close and is_clean(self.connection):
             raise StopAsyncIteration

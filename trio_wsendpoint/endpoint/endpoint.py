@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal, overload
 
 import attrs
 import trio
@@ -37,7 +37,6 @@ from .outbox import Sendable
 from .stream_setup import show_address, tls_info
 from .streams import ReceiveStream, SendStream
 from .transport import STREAM_ERRORS
-from .waiting import FairLock
 
 
 @attrs.frozen
@@ -97,14 +96,24 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         self._receiver = core.receiver
         self._receiving = core.receiver.lock
         self._ready = core.receiver.ready
-        self._sending = FairLock("sending")
+        self._sending = core.sending
 
     # -- receiving ------------------------------------------------------------------------
 
-    async def receive(self) -> str | bytes:
+    @overload
+    async def receive(self, *, decode: Literal[True] = True) -> str | bytes: ...
+    @overload
+    async def receive(self, *, decode: Literal[False]) -> bytes: ...
+    @overload
+    async def receive(self, *, decode: bool) -> str | bytes: ...
+
+    async def receive(self, *, decode: bool = True) -> str | bytes:
         """Wait for the next message.
 
         Cancelled, it loses none: the next call gets it.
+
+        Args:
+            decode: False to get text as the UTF-8 that it is, which was checked all the same.
 
         Returns:
             `str` for a text message, `bytes` for a binary one or a data frame of one's own.
@@ -115,7 +124,8 @@ class Endpoint(trio.abc.Channel[str | bytes]):
                 `trio.BrokenResourceError`.
             trio.ClosedResourceError: the endpoint was closed on our side.
         """
-        return await self._receive(iterating=False)
+        payload = await self._receive(iterating=False)
+        return payload if decode or isinstance(payload, bytes) else payload.encode()
 
     async def _receive(self, iterating: bool = True) -> str | bytes:
         ready, lock = self._ready, self._receiving
@@ -232,9 +242,12 @@ class Endpoint(trio.abc.Channel[str | bytes]):
             await self._outbox.wait_for_room()
             self._send(message, compress)
             return
-        async with self._sending:
-            await self._outbox.wait_for_room()
-            self._send(message, compress)
+        try:
+            async with self._sending:
+                await self._outbox.wait_for_room()
+                self._send(message, compress)
+        finally:
+            self._core.look_again()
 
     def _send(self, message: Sendable, compress: bool) -> None:
         self._core.check_open()
@@ -264,21 +277,24 @@ class Endpoint(trio.abc.Channel[str | bytes]):
         """
         frame_type = frame_type_of(kind, DataFrame)
         await checkpoint_if_cancelled()
-        async with self._sending:
-            core = self._core
-            await core.outbox.wait_for_room()
-            core.check_open()
-            stream = SendStream(core, frame_type, compress)
-            try:
-                yield stream
-                stream.send_final()
-            except BaseException:
-                if core.connection.sending_fragments and core.is_open:
-                    core.fail(CloseCode.INTERNAL_ERROR, "a message was left unfinished")
-                raise
-            finally:
-                stream.close()
-            await core.wait_sent()
+        core = self._core
+        try:
+            async with self._sending:
+                await core.outbox.wait_for_room()
+                core.check_open()
+                stream = SendStream(core, frame_type, compress)
+                try:
+                    yield stream
+                    stream.send_final()
+                except BaseException:
+                    if core.connection.sending_fragments and core.is_open:
+                        core.fail(CloseCode.INTERNAL_ERROR, "a message was left unfinished")
+                    raise
+                finally:
+                    stream.close()
+                await core.wait_sent()
+        finally:
+            core.look_again()
 
     async def ping(self, payload: bytes | None = None) -> float:
         """Send a ping and wait for its pong.
@@ -460,6 +476,15 @@ class Endpoint(trio.abc.Channel[str | bytes]):
     def closed_first(self) -> Role | None:
         """Whose close frame came first, or None while there is none."""
         return self._connection.closed_first
+
+    @property
+    def draining(self) -> trio.Event:
+        """Is set when the server that this endpoint belongs to begins to drain.
+
+        From then on the endpoint is closed as soon as somebody waits to receive and there is
+        nothing to receive. It is for those who send of their own accord: they may finish.
+        """
+        return self._core.draining
 
     @property
     def is_closed(self) -> bool:

@@ -12,17 +12,13 @@ from ..protocol import Connection
 from .errors import LookAheadFull
 from .outbox import Outbox
 from .reader import Reader
-from .waiting import WakeUp
+from .waiting import FEW_TURNS, WakeUp
 
 if TYPE_CHECKING:
     from .core import EndpointCore
 
 PONG_PATIENCE: Final = 10.0
 """Seconds for which `ping` waits behind messages of which the application receives none."""
-
-_FEW_TURNS: Final = 5
-"""Turns of the scheduler that are enough for the reader task to wake up, to wait for the socket
-and to read it, or for the writer task to write."""
 
 
 @attrs.define
@@ -145,7 +141,7 @@ class Heartbeat:
         # sent meanwhile is still to be read.
         self._reader.urgent += 1
         self._reader.wake()
-        for _ in range(_FEW_TURNS):
+        for _ in range(FEW_TURNS):
             await trio.lowlevel.cancel_shielded_checkpoint()
         self._reader.urgent -= 1
 
@@ -158,7 +154,7 @@ class Heartbeat:
         gone, wanted = self._outbox.progress
         if gone >= wanted:
             return None
-        for _ in range(_FEW_TURNS):
+        for _ in range(FEW_TURNS):
             await trio.lowlevel.cancel_shielded_checkpoint()
         gone, _ = self._outbox.progress
         return gone if gone < wanted else None
@@ -228,6 +224,8 @@ class Heartbeat:
                 self._own.remove(payload)
             ping = self._under_way.pop(payload)
             ping.latency = self.latency = trio.current_time() - ping.sent
+            if self._core.probe is not None:
+                self._core.probe.tell("ping_answered", ping.latency)
             if ping.ended is not None:
                 ping.ended.set()
         answered.clear()

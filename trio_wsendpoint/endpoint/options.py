@@ -16,10 +16,12 @@ from ..protocol import (
     FrameParser,
     HeadersLike,
     InboundOptions,
+    MeteredConnection,
     OnDataFrame,
     Role,
     check_extensions,
 )
+from .instrument import Instrument
 
 ControlHandler = Callable[[Any, Any], Awaitable[None]]
 """An async function of the endpoint and the control frame received."""
@@ -39,6 +41,7 @@ class EndpointKeywords(TypedDict, total=False):
     control_handlers: Mapping[type[ControlFrame], ControlHandler]
     raise_on_close: bool
     max_look_ahead: int
+    instrument: Instrument | None
 
 
 def check_seconds(
@@ -75,6 +78,13 @@ def check_limit(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
 def _check_callable(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not callable(value):
         raise TypeError(f"{attribute.name} must be callable, not {type(value).__name__}")
+
+
+def _check_instrument(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, Instrument | None):
+        raise TypeError(
+            f"{attribute.name} must be an Instrument or None, not {type(value).__name__}"
+        )
 
 
 def _check_handlers(
@@ -116,6 +126,7 @@ class EndpointOptions:
         raise_on_close: Whether `async for` raises at a clean close, too, instead of ending.
         max_look_ahead: Bytes of messages, Python's overhead counted, that may wait to be
             received before the endpoint stops reading.
+        instrument: Is told of what happens, for metrics.
     """
 
     max_pings: int = attrs.field(default=3, validator=check_count)
@@ -137,6 +148,7 @@ class EndpointOptions:
         default=False, validator=attrs.validators.instance_of(bool)
     )
     max_look_ahead: int = attrs.field(default=2**18, validator=check_count)
+    instrument: Instrument | None = attrs.field(default=None, validator=_check_instrument)
 
     _inbound: InboundOptions = attrs.field(init=False, repr=False, eq=False)
 
@@ -153,6 +165,10 @@ class EndpointOptions:
     def create_connection(self, role: Role) -> Connection:
         """The sans-IO connection that these options describe."""
         return Connection(role, self._inbound)
+
+    def create_metered_connection(self, role: Role) -> MeteredConnection:
+        """The same, for an instrument that is told of its messages."""
+        return MeteredConnection(role, self._inbound)
 
     def assumed_codecs(self, role: Role) -> tuple[Codec, ...]:
         """The codecs where no opening handshake was seen: as if both sides wanted the same."""

@@ -11,6 +11,8 @@ has gathered while the outbox was corked, in the next turn of the scheduler.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
@@ -29,6 +31,10 @@ HIGH_WATER: Final = 2**16
 """Bytes that may wait in the outbox before `send` waits; also those that gather at most."""
 
 
+def _no_descriptor() -> int:
+    return -1
+
+
 class Outbox:
     """Writes what its connection has to send.
 
@@ -41,6 +47,7 @@ class Outbox:
         cleared: Whether what waited was dropped.
         corked: Whether frames gather until the scheduler's next turn, rather than each be
             written at once.
+        descriptor: Gives the file descriptor that frames may be written to; -1 for none.
         ended: Whether nothing can be written any more.
         held: Whether a sender must not simply go on: more than `HIGH_WATER` bytes wait, or
             nothing can be written any more.
@@ -52,7 +59,6 @@ class Outbox:
         "_buffers",
         "_connection",
         "_core",
-        "_descriptor",
         "_due",
         "_left",
         "_transport",
@@ -60,6 +66,7 @@ class Outbox:
         "_wake_up",
         "cleared",
         "corked",
+        "descriptor",
         "ended",
         "held",
         "yield_at",
@@ -70,7 +77,7 @@ class Outbox:
     ) -> None:
         self._connection = connection
         self._transport = transport
-        self._descriptor = transport.descriptor
+        self.descriptor: Callable[[], int] = transport.descriptor
         self._core = core
         self._wake_up: WakeUp | None = None  # the writer task's, once there is one
         # What was taken from the connection's queue and is not yet written.
@@ -107,6 +114,10 @@ class Outbox:
         wanted = self._connection.size_to_write
         return wanted - self.size - self._transport.held_by_system, wanted
 
+    def write_by_connection(self) -> None:
+        """Have the connection see all frames that are written, and give out no descriptor."""
+        self.descriptor = _no_descriptor
+
     # -- writing --------------------------------------------------------------------------
 
     def send(self, message: Sendable, compress: bool) -> None:
@@ -122,7 +133,7 @@ class Outbox:
             self.flush_in_next_turn()
             return
         task.custom_sleep_data = self
-        descriptor = self._descriptor()
+        descriptor = self.descriptor()
         if (
             descriptor < 0
             or self._blocked
@@ -138,10 +149,7 @@ class Outbox:
             self._break(error)
             return
         if rest:
-            self._buffers, self._left = [memoryview(rest)], len(rest)
-            self._blocked = True
-            self.held = self.size > HIGH_WATER
-            self._wake_writer()
+            self._leave([memoryview(rest)], len(rest))
         elif rest is None:
             self.flush()
 
@@ -180,11 +188,27 @@ class Outbox:
         if self._waiting:
             self._wake_waiting()
         if written < size or transport.unsent:
-            self._buffers, self._left = buffers, size
-            self._drop(written)
-            self._blocked = True
-            self.held = self.size > HIGH_WATER
-            self._wake_writer()
+            self._leave(buffers, size, written)
+
+    def _leave(self, buffers: list[BytesLike], size: int, written: int = 0) -> None:
+        """Leave to the writer task what the stream has not taken."""
+        self._buffers, self._left = buffers, size
+        self._drop(written)
+        self._blocked = True
+        self.held = self.size > HIGH_WATER
+        self._wake_writer()
+
+    def note_attempt(self, frame: bytes, result: int) -> None:
+        """Take note that a frame was written to `descriptor`, but not all of it.
+
+        Args:
+            frame: The frame, which counts as sent already.
+            result: How many bytes of it were written, or an error's number, negated.
+        """
+        if result < 0:
+            self._break(OSError(-result, os.strerror(-result)))
+        else:
+            self._leave([frame], len(frame), result)
 
     def _drop(self, count: int) -> None:
         """Let go of what was written."""

@@ -262,7 +262,8 @@ class Reader:
 
     def note_failed_read(self, error: Exception) -> list[Entry]:
         """See to what the transport has raised; as a read, it brings no messages."""
-        if not self.ended:  # or the stream was not at fault: `end` has woken us
+        # Or the stream was not at fault: `end` or `take_back` has woken us.
+        if not self.ended and self._receivers_read:
             self._core.note_stream_error(error)
             self._take_in(None)
             self._holder = _NOBODY
@@ -311,6 +312,23 @@ class Reader:
     def is_read(self) -> bool:
         """Whether a receiver is reading."""
         return self._holder is _RECEIVER
+
+    def take_back(self) -> None:
+        """Leave reading to the reader task for good, and wake the receiver that waits.
+
+        It gets an empty batch, and can see what has changed.
+        """
+        if self._receivers_read:
+            self._receivers_read = False
+            self._descriptor = _none
+            self.urgent += 1
+        if self._holder is _RECEIVER:
+            assert isinstance(self._transport, NonblockingTransport)
+            self._transport.interrupt()
+        elif self._awaited and not self.ended:
+            self._awaited = False
+            self._open_channel()[0].send_nowait(([], 0))
+        self.wake()
 
     def take_over(self) -> None:
         """Have the reader task read: no receiver has done so for a tick."""

@@ -9,7 +9,7 @@ import trio
 from ..protocol import CloseCode, Connection, Entry, Message, Piece, memory_of
 from .outbox import Outbox
 from .reader import Reader
-from .waiting import CHECKPOINT_EVERY, FairLock
+from .waiting import CHECKPOINT_EVERY, FEW_TURNS, FairLock
 
 if TYPE_CHECKING:
     from .core import EndpointCore
@@ -83,12 +83,26 @@ class Receiver:
         if self.pieces:
             return self.pieces.pop(0)
         while not self._fill_ready():
-            if self._reader.ended:
+            if self._reader.ended or self._core.closed_by_us:
                 if self._connection.close_held:
                     self._core.release_close()
                 return None
+            if self._core.drain_code is not None and await self._drain():
+                continue
             self.start_batch(await self._reader.next_batch())
         return self._pop()
+
+    async def _drain(self) -> bool:
+        """Close if nothing can be received now, as the endpoint is to end when that is so.
+
+        Returns:
+            False if a message is under way, which may be waited for.
+        """
+        for _ in range(FEW_TURNS):  # the reader task reads what there is
+            await trio.lowlevel.checkpoint()
+        if not (self._fill_ready() or self._reader.ended):
+            return self._core.close_drained()
+        return True
 
     def _fill_ready(self) -> bool:
         """Have something in `ready`, if anything has been read; returns whether it has."""

@@ -45,6 +45,9 @@ class TLSStream(trio.abc.HalfCloseableStream):
         transport_stream: The socket stream.
         context: How to do TLS.
         server_hostname: The name that the server's certificate must have; None on a server.
+
+    Attributes:
+        holds_part: Whether what has come last was no whole record.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class TLSStream(trio.abc.HalfCloseableStream):
         # What came with the opening handshake may already wait inside TLS.
         self._may_hold_more = True
         self._expects_more = False
+        self.holds_part = False
         self._error: OSError | None = None
 
     # -- without blocking -----------------------------------------------------------------
@@ -137,6 +141,7 @@ class TLSStream(trio.abc.HalfCloseableStream):
             return False
         if size:
             self._incoming.write(buffer[:size])
+            self.holds_part = True
         else:
             self._incoming.write_eof()
         self._may_hold_more = True
@@ -186,7 +191,7 @@ class TLSStream(trio.abc.HalfCloseableStream):
                 size += count
                 # One more read, which fails, would cost as much as all of a small message.
                 if not incoming.pending and not tls.pending():
-                    self._may_hold_more = False
+                    self._may_hold_more = self.holds_part = False
                     self._expects_more = count == _RECORD
                     break
         except ssl.SSLWantReadError:
@@ -375,6 +380,11 @@ class TLSTransport(NonblockingTransport):
     def unsent(self) -> int:
         """Bytes that TLS has taken but the socket has not."""
         return self._tls_stream.unsent
+
+    @property
+    def holds_part(self) -> bool:
+        """Whether a record has come in part."""
+        return self._tls_stream.holds_part
 
     def read_nowait(self) -> BytesLike | None:
         """Read what is there, decrypted."""

@@ -72,6 +72,11 @@ class StreamTransport:
         """Bytes that the system cannot pass on until the peer reads, as far as it tells."""
         return 0
 
+    @property
+    def holds_part(self) -> bool:
+        """Whether it has read something that it cannot hand out before more has come."""
+        return False
+
     def descriptor(self) -> int:
         """The file descriptor that frames may be read from and written to; -1 for none."""
         return -1

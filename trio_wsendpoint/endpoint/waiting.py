@@ -14,6 +14,10 @@ import trio
 CHECKPOINT_EVERY: Final = 64
 """Messages that a task may send or receive without waiting before it must let others run."""
 
+FEW_TURNS: Final = 5
+"""Turns of the scheduler that are enough for the reader task to wake up, to wait for the socket
+and to read it, or for the writer task to write."""
+
 
 def _stay(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
     return trio.lowlevel.Abort.FAILED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 
 import attrs
 import trio
@@ -180,7 +180,7 @@ class RoomMembers:
 
     def _send(
         self,
-        targets: Iterable[Endpoint],
+        targets: Collection[Endpoint],
         message: str | bytes,
         id_: Id | None,
         wrap: Wrap | None,

@@ -68,9 +68,10 @@ from .messages import (
     memory_of,
     to_sendable,
 )
+from .metering import MeteredConnection
 from .outbound import BUFFER_OVERHEAD, Counters
 from .sharing import SharedFrame, SharedMessage
-from .speedups import in_c
+from .speedups import in_c, write_each
 from .state import OPEN, TRANSITIONS, Event, State
 from .trace import describe_frame
 from .version import VERSION
@@ -110,6 +111,7 @@ __all__ = [
     "LocalProtocolError",
     "Message",
     "MessageKind",
+    "MeteredConnection",
     "OnDataFrame",
     "Opcode",
     "Parameters",
@@ -147,4 +149,5 @@ __all__ = [
     "to_extra_headers",
     "to_headers",
     "to_sendable",
+    "write_each",
 ]

@@ -128,6 +128,11 @@ class Assembler:
         return self._frame_type is None and self._delivery is Delivery.WHOLE
 
     @property
+    def begun(self) -> bool:
+        """Whether a message is arriving."""
+        return self._frame_type is not None
+
+    @property
     def size(self) -> int:
         """Bytes held of the message that is arriving."""
         builder = self._builder

@@ -81,6 +81,7 @@ class Connection:
             handles them takes them out.
         answered_pings: Payloads of pings of ours whose pong came; whoever waits for them takes
             them out.
+        outbound: Our half, for those who write one frame to many connections.
         is_open: Whether messages may be sent: both halves are open, or theirs has failed
             and our close frame for it is held.
         connection_id: The number that its owner knows it by, for errors to tell; or None.
@@ -103,6 +104,7 @@ class Connection:
         "control_frames",
         "failure",
         "is_open",
+        "outbound",
         "peer_state",
         "received",
         "received_close_frame",
@@ -129,7 +131,7 @@ class Connection:
         self.control_frames: list[ControlFrame] = []
         self.answered_pings: list[bytes] = []
         self._options = options or InboundOptions()
-        self._outbound = Outbound(role is Role.CLIENT)
+        self.outbound = self._outbound = Outbound(role is Role.CLIENT)
         self.sent = self._outbound.sent
         self._outstanding_pings: list[bytes] = []
         self._inbound: Inbound | None = None
@@ -297,6 +299,11 @@ class Connection:
     def oversize(self) -> bool:
         """Whether a message over `max_message_size` is held until somebody decides."""
         return self._inbound is not None and self._inbound.assembler.oversize
+
+    @property
+    def message_begun(self) -> bool:
+        """Whether a part of a frame or of a message has come, and not yet the whole of it."""
+        return self._inbound is not None and self._inbound.message_begun
 
     @property
     def inbound_size(self) -> int:

@@ -8,6 +8,7 @@ Each has a twin in `_speedups.c`, which takes its place where it was built.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -66,3 +67,25 @@ def write_frame(
     except (BlockingIOError, InterruptedError):
         written = 0
     return written if written == len(frame) else (written, frame[written:])
+
+
+def write_each(descriptors: list[int], data: bytes) -> list[int]:
+    """Write the same bytes to each of many sockets, without a wait.
+
+    Args:
+        descriptors: File descriptors of the sockets, no two of them the same.
+        data: At most 2 GiB.
+
+    Returns:
+        For each, how many of the bytes it took; of a broken one, the error's number, negated.
+    """
+    return [_write(descriptor, data) for descriptor in descriptors]
+
+
+def _write(descriptor: int, data: bytes) -> int:
+    try:
+        return os.write(descriptor, data)
+    except (BlockingIOError, InterruptedError):
+        return 0
+    except OSError as error:
+        return -(error.errno or errno.EIO)

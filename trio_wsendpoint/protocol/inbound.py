@@ -135,6 +135,17 @@ class Inbound:
         return len(self._buffer) - self._offset + whole + gathered + self.assembler.size
 
     @property
+    def message_begun(self) -> bool:
+        """Whether a part of a frame or of a message has come, and not yet the whole of it."""
+        return (
+            self._offset < len(self._buffer)
+            or self._gathering is not None
+            or self._header is not None
+            or self.pending
+            or self.assembler.begun
+        )
+
+    @property
     def room(self) -> memoryview | None:
         """Where the rest of a large frame is best read into, if one is arriving."""
         return self._gathering.room if self._gathering is not None else None

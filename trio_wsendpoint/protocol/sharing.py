@@ -13,7 +13,7 @@ from .messages import Message, encode_text, to_sendable
 from .speedups import build_frame
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class SharedFrame:
     """A whole message, encoded by the extensions of those that share it.
 

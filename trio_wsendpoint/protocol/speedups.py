@@ -17,6 +17,7 @@ __all__ = [
     "new_payload",
     "payload_room",
     "read_messages",
+    "write_each",
     "write_frame",
 ]
 
@@ -34,12 +35,13 @@ if in_c:
             new_payload,
             payload_room,
             read_messages,
+            write_each,
             write_frame,
         )
     except ImportError:
         in_c = False
 if not in_c:
     from .cutting import build_frame, cut_frame, cut_messages
-    from .descriptors import read_messages, write_frame
+    from .descriptors import read_messages, write_each, write_frame
     from .masking import apply_mask
     from .payloads import fill_payload, new_payload, payload_room

@@ -3,6 +3,7 @@
 from .accept import accept
 from .auth import basic_auth
 from .broadcast import Broadcast, Room, broadcast
+from .opening import Server, ServerStatistics, open_server
 from .options import AcceptKeywords, ServerKeywords, ServerOptions, Settings
 from .origins import ANY_ORIGIN
 from .requests import Accept, Decision, Gate
@@ -18,12 +19,15 @@ __all__ = [
     "Gate",
     "Room",
     "Router",
+    "Server",
     "ServerKeywords",
     "ServerOptions",
+    "ServerStatistics",
     "Settings",
     "accept",
     "basic_auth",
     "broadcast",
+    "open_server",
     "serve",
     "serve_listeners",
     "serve_unix",

@@ -22,6 +22,7 @@ from ..endpoint import (
     send_nowait,
     socket_addresses,
     start_tls,
+    tell,
     tls_info,
     transport_for,
 )
@@ -128,18 +129,23 @@ class Acceptor:
         addresses = socket_addresses(stream)
         deadline = trio.current_time() + self.settings.handshake_timeout
         below = stream
+        limits = self.settings.gate.limits
         seat: Seat | None = None
         try:
-            if self.ssl_context is not None:
-                with self._in_time(deadline):
-                    stream = await start_tls(stream, self.ssl_context)
-            first = b""
-            if self.settings.max_streams is not None:
-                with self._in_time(deadline):
-                    first, is_http2 = await _read_first(stream)
-                if is_http2:
-                    return Http2Opening(stream, first, addresses)
-            request, rest = await self._read_request(stream, deadline, first)
+            limits.reading += 1
+            try:
+                if self.ssl_context is not None:
+                    with self._in_time(deadline):
+                        stream = await start_tls(stream, self.ssl_context)
+                first = b""
+                if self.settings.max_streams is not None:
+                    with self._in_time(deadline):
+                        first, is_http2 = await _read_first(stream)
+                    if is_http2:
+                        return Http2Opening(stream, first, addresses)
+                request, rest = await self._read_request(stream, deadline, first)
+            finally:
+                limits.reading -= 1
             request = attrs.evolve(
                 request,
                 client_address=self.settings.proxies.client_address(addresses[1], request),
@@ -199,6 +205,9 @@ class Acceptor:
         self, stream: trio.abc.Stream, request: Request, decision: Decision, deadline: float
     ) -> Agreement:
         if decision.agreement is None:
+            if request.is_websocket:
+                details = request, decision.response.status_code, decision.reason
+                tell(self.settings.endpoint.instrument, "handshake_refused", *details)
             await self._send_plain(stream, decision.response, request.method)
             raise HandshakeError(decision.reason, decision.response.status_code)
         left = send_nowait(transport_for(stream), encode_response(decision.response))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from ..endpoint import EndpointScope, tls_info
+from ..endpoint import EndpointScope, tell, tls_info
 from ..protocol import HandshakeError, Request, Role
 from .accept import Http2Opening
 from .limits import Seat
@@ -49,6 +49,9 @@ async def serve_http2(
         decision = await _decide(settings, request)
         if decision.agreement is None or decision.seat is None:
             refused = HandshakeError(decision.reason, decision.response.status_code)
+            if request.is_websocket:
+                details = request, refused.status_code, decision.reason
+                tell(settings.endpoint.instrument, "handshake_refused", *details)
             log_no_connection(refused, peer)
             with trio.move_on_after(settings.handshake_timeout):
                 await respond(stream, decision.response, request.method)

@@ -11,6 +11,7 @@ import trio
 from ..protocol import HandshakeError
 
 FULL: Final = "the server has as many connections as it takes"
+DRAINING: Final = "the server takes no more connections"
 
 
 class Limits:
@@ -23,17 +24,22 @@ class Limits:
 
     Attributes:
         connections: How many are open.
+        draining: Whether there are to be no more.
         handshakes: How many opening handshakes are under way.
+        reading: Of how many of these the request has not come yet.
     """
 
     __slots__ = (
+        "_changed",
         "_hosts",
         "_max_connections",
         "_max_handshakes",
         "_max_per_host",
         "_waiting",
         "connections",
+        "draining",
         "handshakes",
+        "reading",
     )
 
     def __init__(
@@ -49,8 +55,11 @@ class Limits:
         self._max_handshakes = math.inf if max_handshakes is None else max_handshakes
         self._hosts: dict[str, int] = {}
         self._waiting = trio.lowlevel.ParkingLot()
+        self._changed = trio.lowlevel.ParkingLot()
+        self.draining = False
         self.connections = 0
         self.handshakes = 0
+        self.reading = 0
 
     def check(self, client_address: str | None) -> None:
         """Refuse one connection more than there may be.
@@ -58,6 +67,8 @@ class Limits:
         Raises:
             HandshakeError: with 503.
         """
+        if self.draining:
+            raise HandshakeError(DRAINING, 503)
         if self.connections >= self._max_connections:
             raise HandshakeError(FULL, 503)
         if client_address is not None and self._open_with(client_address) >= self._max_per_host:
@@ -85,6 +96,7 @@ class Limits:
             left = self._hosts.pop(counted) - 1
             if left:
                 self._hosts[counted] = left
+        self._changed.unpark_all()
 
     async def wait_for_handshakes(self) -> None:
         """Wait until one handshake more may be under way."""
@@ -96,6 +108,17 @@ class Limits:
         self.handshakes -= 1
         # All: the first may go on to wait for a client, while another has one already.
         self._waiting.unpark_all()
+        self._changed.unpark_all()
+
+    async def wait_answered(self) -> None:
+        """Wait until there is no connection, and no request that waits for an answer."""
+        while self.connections or self.handshakes > self.reading:
+            await self._changed.park()
+
+    async def wait_idle(self) -> None:
+        """Wait until there is neither a connection nor an opening handshake."""
+        while self.connections or self.handshakes:
+            await self._changed.park()
 
 
 class Seat:

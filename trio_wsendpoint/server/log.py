@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+import trio
+
 from ..endpoint import ConnectionClosed, Endpoint
 from ..protocol import Request
 
@@ -44,7 +46,7 @@ def log_no_connection(error: Exception, peer: Any) -> None:
 def log_handler_failure(endpoint: Endpoint, error: BaseException) -> bool:
     """Log what a handler raises, if anybody has to see to it; says whether it was logged."""
     failure = _failure_in(error)
-    if failure is None or _is_disconnect(failure):
+    if failure is None or _level_of(endpoint, failure) < logging.ERROR:
         return False
     _log_failure(endpoint, failure)
     return True
@@ -55,8 +57,10 @@ def log_end(endpoint: Endpoint | None, error: BaseException) -> None:
     failure = _failure_in(error)
     if failure is None or endpoint is None:  # None: it was interrupted as it began
         return
-    if _is_disconnect(failure):
-        logger.info(
+    level = _level_of(endpoint, failure)
+    if level < logging.ERROR:
+        logger.log(
+            level,
             "connection %d of %s, %s, ended before its handler: %s",
             *(*_names(endpoint), failure),
             extra=_extra(endpoint.connection_id, endpoint.remote_address),
@@ -101,8 +105,17 @@ def without_failures(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return rest
 
 
-def _is_disconnect(error: Exception) -> bool:
-    """Whether all that a handler did not catch is that the connection has ended."""
+def _level_of(endpoint: Endpoint, error: Exception) -> int:
+    """How loudly to log what a handler did not catch.
+
+    That a connection has ended is worth a line, and that we have closed this one ourselves, by
+    another task or by draining, is nothing at all.
+    """
     if isinstance(error, ExceptionGroup):
-        return all(map(_is_disconnect, error.exceptions))
-    return isinstance(error, ConnectionClosed)
+        return max(_level_of(endpoint, each) for each in error.exceptions)
+    if isinstance(error, ConnectionClosed):
+        return logging.INFO
+    if isinstance(error, trio.ClosedResourceError):
+        about = getattr(error, "connection_id", None)
+        return logging.DEBUG if about == endpoint.connection_id else logging.ERROR
+    return logging.ERROR

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import attrs
+import trio
 
 from ..endpoint import (
     EndpointOptions,
@@ -15,9 +16,16 @@ from ..endpoint import (
     check_count,
     check_keywords,
     check_limit,
+    check_seconds,
     split_keywords,
 )
-from ..protocol import VERSION, ServerHandshake, to_headers
+from ..protocol import (
+    VERSION,
+    CloseCode,
+    ServerHandshake,
+    check_close_arguments,
+    to_headers,
+)
 from .functions import check_callable
 from .limits import Limits
 from .origins import AnyOrigin, Origins, to_origins
@@ -45,6 +53,9 @@ class ServerKeywords(AcceptKeywords, total=False):
     max_handshakes: int | None
     http2: bool
     max_streams: int
+    drain: trio.Event | None
+    drain_timeout: float
+    drain_code: int
 
 
 _OWN_NAME: Final = f"trio_wsendpoint/{VERSION}"
@@ -61,6 +72,20 @@ def _check_server_header(_: object, __: object, value: Any) -> None:
     if not isinstance(value, str):
         raise TypeError(f"server_header must be a str or None, not {type(value).__name__}")
     to_headers([("server_header", value)])
+
+
+def _check_event(_: object, __: object, value: Any) -> None:
+    if not isinstance(value, trio.Event | None):
+        raise TypeError(f"drain must be a trio.Event or None, not {type(value).__name__}")
+
+
+def _check_code(_: object, __: object, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"drain_code must be an int, not {type(value).__name__}")
+    try:
+        check_close_arguments(value, "")
+    except ValueError as error:
+        raise ValueError(f"drain_code: {error}") from None
 
 
 @attrs.frozen(kw_only=True)
@@ -86,6 +111,9 @@ class ServerOptions:
             ALPN, for which that of `ssl_context` is set, and without TLS taken from clients
             that know of it.
         max_streams: WebSockets and requests that one connection of HTTP/2 may have open.
+        drain: When it is set, the server begins to drain.
+        drain_timeout: Seconds that draining may take before what is left is cancelled.
+        drain_code: The close code of the endpoints that are closed by it.
     """
 
     on_request: tuple[OnRequest, ...] = attrs.field(default=None, converter=to_hooks)
@@ -104,6 +132,9 @@ class ServerOptions:
     max_handshakes: int | None = attrs.field(default=None, validator=check_limit)
     http2: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     max_streams: int = attrs.field(default=100, validator=check_count)
+    drain: trio.Event | None = attrs.field(default=None, validator=_check_event)
+    drain_timeout: float = attrs.field(default=30.0, validator=check_seconds)
+    drain_code: int = attrs.field(default=CloseCode.SERVICE_RESTART, validator=_check_code)
     proxies: Proxies = attrs.field(init=False)
 
     @proxies.default
@@ -117,6 +148,15 @@ _SERVER_NAMES: Final = frozenset(
 
 
 @attrs.frozen
+class Draining:
+    """When and how a server drains: see `ServerOptions`."""
+
+    event: trio.Event | None
+    timeout: float
+    code: int
+
+
+@attrs.frozen
 class Settings:
     """All that is known of a server before its first connection.
 
@@ -126,6 +166,7 @@ class Settings:
         proxies: Who may tell who the client is.
         handshake_timeout: Seconds that an opening handshake may take.
         max_streams: How many a connection of HTTP/2 may have; None where it is not spoken.
+        draining: When and how it drains.
     """
 
     endpoint: EndpointOptions
@@ -133,6 +174,7 @@ class Settings:
     proxies: Proxies
     handshake_timeout: float
     max_streams: int | None
+    draining: Draining
 
     @classmethod
     def parse(
@@ -174,4 +216,7 @@ class Settings:
         if server.http2:
             from ..http2 import PREFACE  # noqa: F401 - to say at once that the extra is missing
         max_streams = server.max_streams if server.http2 else None
-        return cls(endpoint, gate, server.proxies, handshake.handshake_timeout, max_streams)
+        draining = Draining(server.drain, server.drain_timeout, server.drain_code)
+        return cls(
+            endpoint, gate, server.proxies, handshake.handshake_timeout, max_streams, draining
+        )

@@ -8,9 +8,16 @@ from typing import Any, TypeAlias
 
 import trio
 
-from ..endpoint import Endpoint, EndpointScope, is_closed_socket, socket_addresses
+from ..endpoint import (
+    Endpoint,
+    EndpointScope,
+    begin_drain,
+    is_closed_socket,
+    socket_addresses,
+    tell,
+)
 from ..protocol import HandshakeError
-from .accept import Acceptor, Http2Opening
+from .accept import LINGER, Acceptor, Http2Opening
 from .functions import check_async
 from .http2 import offer_http2, serve_http2
 from .limits import Limits, Seat
@@ -33,6 +40,7 @@ class RunningServer:
     Attributes:
         limits: How many connections there are, and may be.
         endpoints: Those that are open, or closing.
+        opened: How many there were so far.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it.
@@ -51,23 +59,81 @@ class RunningServer:
         if settings.max_streams is not None and ssl_context is not None:
             offer_http2(ssl_context)
         self._handler = handler
+        self._instrument = settings.endpoint.instrument
         self._acceptor = Acceptor(settings, ssl_context)
+        self._draining = settings.draining
+        told = settings.draining.event
+        self._drain = trio.Event() if told is None else told
+        self._accepting = trio.CancelScope()
+        self._stopped = trio.Event()
         self.limits = settings.gate.limits
         self.endpoints: set[Endpoint] = set()
+        self.opened = 0
 
     async def run(
         self,
         listeners: Sequence[trio.abc.Listener[Any]],
         handler_nursery: trio.Nursery | None,
+        task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept connections, and serve each in a task of its own, until drained.
+
+        Args:
+            listeners: Where connections come from; closed in the end.
+            handler_nursery: Where the handlers run; None for a nursery inside.
+            task_status: Is told when the listeners are listened to.
+        """
+        try:
+            if handler_nursery is None:
+                async with trio.open_nursery() as handlers:
+                    await self._accept_and_drain(listeners, handlers, task_status)
+            else:
+                handlers = await handler_nursery.start(self._hold_handlers)
+                await self._accept_and_drain(listeners, handlers, task_status)
+        finally:
+            self._stopped.set()
+
+    async def _hold_handlers(self, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+        """Hold a nursery of our own, to be cancelled alone, in one of the application's."""
+        async with trio.open_nursery() as handlers:
+            task_status.started(handlers)
+            await self._stopped.wait()
+
+    async def _accept_and_drain(
+        self,
+        listeners: Sequence[trio.abc.Listener[Any]],
+        handlers: trio.Nursery,
         task_status: trio.TaskStatus[Any],
     ) -> None:
-        """Accept connections, and serve each in a task of its own, until cancelled."""
-        await trio.serve_listeners(
-            self._serve,
-            [_CountingListener(listener, self.limits) for listener in listeners],
-            handler_nursery=handler_nursery,
-            task_status=_Started(task_status, listeners),
-        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wait_for_drain)
+            with self._accepting:
+                await trio.serve_listeners(
+                    self._serve,
+                    [_CountingListener(listener, self.limits) for listener in listeners],
+                    handler_nursery=handlers,
+                    task_status=_Started(task_status, listeners),
+                )
+        with trio.move_on_after(self._draining.timeout):
+            await self.limits.wait_answered()
+            # Browsers open connections in advance, on which no request may ever come.
+            with trio.move_on_after(LINGER):
+                await self.limits.wait_idle()
+        handlers.cancel_scope.cancel()  # what is left says goodbye with the code of draining
+        with trio.CancelScope(shield=True):
+            await self.limits.wait_idle()
+
+    async def _wait_for_drain(self) -> None:
+        await self._drain.wait()
+        self.limits.draining = True
+        self._accepting.cancel()
+        for endpoint in self.endpoints:
+            begin_drain(endpoint, self._draining.code)
+
+    async def drain(self) -> None:
+        """Begin to drain, and wait until that is done."""
+        self._drain.set()
+        await self._stopped.wait()
 
     async def _serve(self, accepted: _Accepted) -> None:
         """Serve one connection. What goes wrong with it is logged, and harms nobody else."""
@@ -97,10 +163,15 @@ class RunningServer:
             try:
                 async with scope as endpoint:
                     self.endpoints.add(endpoint)
+                    self.opened += 1
+                    if self.limits.draining:  # its handshake was done just before
+                        begin_drain(endpoint, self._draining.code)
                     try:
                         await self._handler(endpoint)
                     except BaseException as error:
                         logged = log_handler_failure(endpoint, error)
+                        if logged:
+                            tell(self._instrument, "handler_failed", endpoint, error)
                         raise
             except Exception as error:
                 if not logged:

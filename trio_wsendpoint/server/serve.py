@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 import trio
 
@@ -28,12 +28,13 @@ async def serve(
     reuse_port: bool = False,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
     **options: Unpack[ServerKeywords],
-) -> NoReturn:
+) -> None:
     """Listen for WebSocket connections over TCP, and run a handler for each.
 
     Shaped like `trio.serve_tcp`: `nursery.start` returns its listeners. It runs until it is
     cancelled; then it accepts no more and closes all endpoints with 1001, side by side,
-    within `cancel_timeout`. A connection that fails never ends it.
+    within `cancel_timeout`. A connection that fails never ends it. When the event `drain` is
+    set, it drains, and returns; see `open_server` for how that goes.
 
     Args:
         handler: An async function that is called with each endpoint, in a task of its own, or
@@ -57,7 +58,6 @@ async def serve(
     check_address(port, host, reuse_port)
     listeners = await open_listeners(port, host, backlog, reuse_port)
     await server.run(listeners, None, task_status)
-    raise AssertionError  # pragma: no cover
 
 
 async def serve_unix(
@@ -69,7 +69,7 @@ async def serve_unix(
     backlog: int | None = None,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
     **options: Unpack[ServerKeywords],
-) -> NoReturn:
+) -> None:
     """Listen for WebSocket connections on a Unix socket, and otherwise be like `serve`.
 
     A socket that a server left behind which is no more is replaced; in the end the socket is
@@ -95,7 +95,6 @@ async def serve_unix(
     check_mode(mode)
     async with open_unix_listener(path, mode, backlog) as listener:
         await server.run([listener], None, task_status)
-    raise AssertionError  # pragma: no cover
 
 
 async def serve_listeners(
@@ -106,7 +105,7 @@ async def serve_listeners(
     handler_nursery: trio.Nursery | None = None,
     task_status: trio.TaskStatus[list[ListenerT]] = trio.TASK_STATUS_IGNORED,
     **options: Unpack[ServerKeywords],
-) -> NoReturn:
+) -> None:
     """Accept WebSocket connections from listeners, and run a handler for each.
 
     Shaped like `trio.serve_listeners`, and otherwise like `serve`.
@@ -127,7 +126,6 @@ async def serve_listeners(
     server = RunningServer("serve_listeners", handler, options, ssl_context)
     checked = _check_listeners(listeners, handler_nursery, ssl_context)
     await server.run(checked, handler_nursery, task_status)
-    raise AssertionError  # pragma: no cover
 
 
 def _check_listeners(
