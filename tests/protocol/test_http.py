@@ -254,3 +254,13 @@ def test_a_response_that_an_application_makes_wrongly_is_refused(
 ) -> None:
     with pytest.raises(error, match=says):
         make()
+
+
+def test_headers_are_found_in_the_index_as_without_it() -> None:
+    request = Request("/", [("X-A", "1"), ("X-B", "2"), ("x-a", "3")])
+    assert request.index() == {"x-a": ("1", "3"), "x-b": ("2",)}
+    assert request.header_values("X-A") == ["1", "3"]
+    assert request.header_values("X-C") == []
+    request.forget_index()
+    assert request.header_values("X-A") == ["1", "3"]
+    assert Request("/").index() == {}

@@ -10,8 +10,8 @@ import hashlib
 import http
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -20,6 +20,7 @@ from .extensions import Codec, Extension, confirm, format_offers, negotiate
 from .fields import TOKEN, parse_list
 from .http import (
     CheckedHeaders,
+    Fields,
     Headers,
     HeadersLike,
     Request,
@@ -58,9 +59,6 @@ _REFUSAL_HEADERS: Final[dict[int, Headers]] = {
 }
 
 T = TypeVar("T")
-
-_Fields: TypeAlias = Mapping[str, Sequence[str]]
-"""The values of all headers of a message, by their names in lower case."""
 
 
 @attrs.frozen
@@ -108,24 +106,16 @@ def _to_extensions(values: Iterable[Extension]) -> tuple[Extension, ...]:
     return _to_tuple("extensions", values, Extension)  # type: ignore[type-abstract]
 
 
-def _fields(message: Request | Response) -> _Fields:
-    # So many are looked for that to look for each would cost far more.
-    fields: dict[str, list[str]] = {}
-    for name, value in message.headers:
-        fields.setdefault(name.lower(), []).append(value)
-    return fields
-
-
-def _values(fields: _Fields, name: str) -> Sequence[str]:
+def _values(fields: Fields, name: str) -> Sequence[str]:
     return fields.get(name.lower(), ())
 
 
-def _options(fields: _Fields, name: str) -> list[str]:
+def _options(fields: Fields, name: str) -> list[str]:
     """The elements of a header that is matched without regard to case."""
     return [element.lower() for element in parse_list(_values(fields, name))]
 
 
-def _only(fields: _Fields, name: str) -> str:
+def _only(fields: Fields, name: str) -> str:
     values = _values(fields, name)
     if len(values) != 1:
         raise HandshakeError(f"{name} is {'there more than once' if values else 'missing'}")
@@ -225,7 +215,7 @@ class ClientHandshake:
         # response per HTTP procedures."
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
             raise HandshakeRejected(response)
-        fields = _fields(response)
+        fields = response.index()
         if _options(fields, "Upgrade") != ["websocket"]:
             raise HandshakeError("Upgrade is not websocket")
         if "upgrade" not in _options(fields, "Connection"):
@@ -241,10 +231,11 @@ class ClientHandshake:
             if subprotocol not in self.subprotocols:
                 raise HandshakeError("Sec-WebSocket-Protocol is none that was asked for")
         codecs = confirm(_values(fields, "Sec-WebSocket-Extensions"), self.extensions)
+        response.forget_index()
         return Agreement(subprotocol, codecs, self.request, response)
 
 
-def _check_request(request: Request, fields: _Fields) -> None:
+def _check_request(request: Request, fields: Fields) -> None:
     """Hold a request against section 4.2.1, or in HTTP/2 against RFC 8441 section 5."""
     if request.http_version.startswith("1"):
         _check_upgrade(request, fields)
@@ -259,7 +250,7 @@ def _check_request(request: Request, fields: _Fields) -> None:
         raise HandshakeError(f"Sec-WebSocket-Version is not {VERSION}", 426)
 
 
-def _check_upgrade(request: Request, fields: _Fields) -> None:
+def _check_upgrade(request: Request, fields: Fields) -> None:
     if request.method != "GET":
         raise HandshakeError("the method must be GET", 405)
     # "An HTTP/1.1 or higher GET request" (section 4.2.1)
@@ -281,21 +272,21 @@ def _check_upgrade(request: Request, fields: _Fields) -> None:
         raise HandshakeError("Connection lacks Upgrade")
 
 
-def _has_body(fields: _Fields) -> bool:
+def _has_body(fields: Fields) -> bool:
     lengths = _values(fields, "Content-Length")
     return bool(_values(fields, "Transfer-Encoding")) or any(
         length.strip("0") for length in lengths
     )
 
 
-def _to_key(fields: _Fields) -> str:
+def _to_key(fields: Fields) -> str:
     key = _only(fields, "Sec-WebSocket-Key")
     if not _KEY.fullmatch(key):
         raise HandshakeError("Sec-WebSocket-Key is not 16 bytes in base64")
     return key
 
 
-def _check_offered(fields: _Fields) -> None:
+def _check_offered(fields: Fields) -> None:
     values = _values(fields, "Sec-WebSocket-Protocol")
     offered = parse_list(values)
     if values and not (offered and all(map(TOKEN.fullmatch, offered))):
@@ -353,7 +344,7 @@ class ServerHandshake:
         Raises:
             HandshakeError: it asks for no WebSocket, or for one in the wrong way.
         """
-        fields = _fields(request)
+        fields = request.index()
         _check_request(request, fields)
         if request.http_version.startswith("1"):
             _to_key(fields)
@@ -381,7 +372,7 @@ class ServerHandshake:
         Raises:
             HandshakeError: the client's extensions are malformed.
         """
-        fields = _fields(request)
+        fields = request.index()
         answer, codecs = negotiate(_values(fields, "Sec-WebSocket-Extensions"), self.extensions)
         upgrades = request.http_version.startswith("1")
         ours = []
@@ -395,4 +386,5 @@ class ServerHandshake:
         all_headers = CheckedHeaders((*ours, *self.headers, *to_headers(headers)))
         # "If the server accepts ..., it sends a 2xx status" (RFC 8441 section 5)
         response = Response(101 if upgrades else 200, all_headers)
+        request.forget_index()
         return Agreement(subprotocol, codecs, request, response, context)

@@ -6,7 +6,7 @@ import http
 import json
 import re
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -18,6 +18,9 @@ Headers: TypeAlias = tuple[tuple[str, str], ...]
 """Header fields in their order on the wire; a name may come more than once."""
 
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+
+Fields: TypeAlias = Mapping[str, Sequence[str]]
+"""The values of all headers of a message, by their names in lower case."""
 
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _NO_BODY: Final = frozenset({101, 204, 304})
@@ -86,10 +89,31 @@ class _HeaderLookup:
 
     __slots__ = ()
     headers: Headers
+    _index: dict[str, Sequence[str]]
+
+    def index(self) -> Fields:
+        """All values by their names in lower case, for whoever looks for many.
+
+        It is made once, and kept until `forget_index`.
+        """
+        index = self._index
+        if not index:
+            index.update({name.lower(): (value,) for name, value in self.headers})
+            if len(index) < len(self.headers):
+                index.clear()
+                for name, value in self.headers:
+                    index[name.lower()] = (*index.get(name.lower(), ()), value)
+        return index
+
+    def forget_index(self) -> None:
+        """Let go of the index: the memory is not needed for as long as a connection lasts."""
+        self._index.clear()
 
     def header_values(self, name: str) -> list[str]:
         """The values of all header fields of this name, in order."""
         wanted = name.lower()
+        if self._index:
+            return list(self._index.get(wanted, ()))
         return [value for name, value in self.headers if name.lower() == wanted]
 
     def header(self, name: str) -> str | None:
@@ -140,6 +164,9 @@ class Request(_HeaderLookup):
     client_address: str | None = attrs.field(default=None, kw_only=True)
     tls: TLSInfo | None = attrs.field(default=None, kw_only=True)
     context: dict[str, Any] = attrs.field(factory=dict, kw_only=True, eq=False, repr=False)
+    _index: dict[str, Sequence[str]] = attrs.field(
+        factory=dict, init=False, eq=False, repr=False
+    )
 
     @property
     def path(self) -> str:
@@ -171,7 +198,7 @@ class Request(_HeaderLookup):
         """Whether it asks for a WebSocket, be it well or badly."""
         if self.protocol is not None:
             return self.protocol == "websocket"
-        asked_for = parse_list(self.header_values("Upgrade"))
+        asked_for = parse_list(self.index().get("upgrade", ()))
         return any(element.lower() == "websocket" for element in asked_for)
 
     @property
@@ -234,6 +261,9 @@ class Response(_HeaderLookup):
     headers: Headers = attrs.field(default=(), converter=to_headers)
     body: bytes = attrs.field(default=b"", validator=_check_body)
     reason_phrase: str = attrs.field(validator=_check_reason_phrase)
+    _index: dict[str, Sequence[str]] = attrs.field(
+        factory=dict, init=False, eq=False, repr=False
+    )
 
     @reason_phrase.default
     def _standard_phrase(self) -> str:
