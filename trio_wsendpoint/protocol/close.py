@@ -34,12 +34,17 @@ NEVER_SENT: Final = frozenset(
 )
 """Codes that describe an end but MUST NOT be in a close frame (section 7.4.1)."""
 
-_ON_THE_WIRE: Final = frozenset(CloseCode) - NEVER_SENT
+_ON_THE_WIRE: Final = {int(code): code for code in CloseCode if code not in NEVER_SENT}
 
 
 def may_be_sent(code: int) -> bool:
     """Whether a close frame may carry this code: registered, or 3000 to 4999."""
     return code in _ON_THE_WIRE or 3000 <= code <= 4999
+
+
+def to_close_code(code: int) -> CloseCode | int:
+    """A code from the wire as a `CloseCode`, if it is one that may be there."""
+    return _ON_THE_WIRE.get(code, code)
 
 
 def check_close_arguments(code: int | None, reason: str) -> None:

@@ -15,6 +15,7 @@ from .close import (
     check_close_arguments,
     encode_close,
     may_be_sent,
+    to_close_code,
 )
 from .errors import ProtocolError
 from .masking import BYTES_LIKE, BytesLike, apply_mask
@@ -162,8 +163,7 @@ class CloseFrame(ControlFrame):
         """The close code; 1005 where the frame carries none (section 7.1.5)."""
         if not self.payload:
             return CloseCode.NO_STATUS_RECEIVED
-        code = int.from_bytes(self.payload[:2], "big")
-        return CloseCode(code) if may_be_sent(code) and code < 3000 else code
+        return to_close_code(int.from_bytes(self.payload[:2], "big"))
 
     @property
     def reason(self) -> str:

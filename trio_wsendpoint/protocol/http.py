@@ -168,6 +168,20 @@ class Request(_HeaderLookup):
         factory=dict, init=False, eq=False, repr=False
     )
 
+    def received_from(self, client_address: str | None, tls: TLSInfo | None) -> Request:
+        """The same request, with what a server knows of whom it came from."""
+        # What `attrs.evolve` does, at a third of its cost for each connection.
+        return Request(
+            self.target,
+            self.headers,
+            self.method,
+            http_version=self.http_version,
+            protocol=self.protocol,
+            client_address=client_address,
+            tls=tls,
+            context=self.context,
+        )
+
     @property
     def path(self) -> str:
         """The path, percent-decoded as UTF-8, and without the query."""

@@ -35,6 +35,8 @@ class State(enum.Enum):
     ENDED = "ended"
     FAILED = "failed"
 
+    __hash__ = object.__hash__  # an enum's own is Python code, and no better
+
 
 OPEN: Final = State.OPEN
 """For where it is asked for with each message: to look up a member of an enum takes long."""
@@ -51,6 +53,8 @@ class Event(enum.Enum):
     CLOSE = "close frame"
     END = "end of stream"
     FAILURE = "failure"
+
+    __hash__ = object.__hash__  # as above
 
 
 TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = MappingProxyType(

@@ -146,10 +146,8 @@ class Acceptor:
                 request, rest = await self._read_request(stream, deadline, first)
             finally:
                 limits.reading -= 1
-            request = attrs.evolve(
-                request,
-                client_address=self.settings.proxies.client_address(addresses[1], request),
-                tls=tls_info(stream),
+            request = request.received_from(
+                self.settings.proxies.client_address(addresses[1], request), tls_info(stream)
             )
             decision = await self.settings.gate.decide(request, deadline)
             seat = decision.seat

@@ -6,7 +6,6 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-import attrs
 import trio
 
 from ..endpoint import EndpointScope, tell, tls_info
@@ -45,7 +44,7 @@ async def serve_http2(
 
     async def handle(stream: Http2Stream, request: Request) -> None:
         address = settings.proxies.client_address(peer, request)
-        request = attrs.evolve(request, client_address=address, tls=tls)
+        request = request.received_from(address, tls)
         decision = await _decide(settings, request)
         if decision.agreement is None or decision.seat is None:
             refused = HandshakeError(decision.reason, decision.response.status_code)
