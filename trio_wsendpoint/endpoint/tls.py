@@ -213,7 +213,7 @@ class TLSStream(trio.abc.HalfCloseableStream):
         """
         taken = 0
         while True:
-            room = max(0, MAX_CIPHERTEXT - self.unsent)
+            room = max(0, MAX_CIPHERTEXT - len(self._unsent) - self._outgoing.pending)
             end = taken + room
             try:
                 if not taken and len(buffers) == 1 and len(buffers[0]) <= room:
@@ -362,9 +362,15 @@ def _pieces(buffers: Sequence[BytesLike], start: int, room: int) -> list[BytesLi
 class TLSTransport(NonblockingTransport):
     """TLS of our own making, on a socket."""
 
+    __slots__ = ("_tls_stream", "read_into_nowait", "read_nowait", "write_nowait")
+
     def __init__(self, stream: TLSStream) -> None:
         super().__init__(stream, stream.transport_stream)
         self._tls_stream = stream
+        # The stream's own, with no call between for each message.
+        self.read_nowait = stream.read_nowait  # type: ignore[method-assign]
+        self.read_into_nowait = stream.read_into_nowait  # type: ignore[method-assign]
+        self.write_nowait = stream.write_nowait  # type: ignore[method-assign]
 
     def wait_readable(self) -> Coroutine[Any, Any, None]:
         """Wait until there is something to read, or the end of the stream."""
@@ -379,24 +385,13 @@ class TLSTransport(NonblockingTransport):
     @property
     def unsent(self) -> int:
         """Bytes that TLS has taken but the socket has not."""
-        return self._tls_stream.unsent
+        stream = self._tls_stream
+        return len(stream._unsent) + stream._outgoing.pending  # asked for with each message
 
     @property
     def holds_part(self) -> bool:
         """Whether a record has come in part."""
         return self._tls_stream.holds_part
-
-    def read_nowait(self) -> BytesLike | None:
-        """Read what is there, decrypted."""
-        return self._tls_stream.read_nowait()
-
-    def read_into_nowait(self, room: memoryview) -> tuple[int, BytesLike] | None:
-        """Read what is there, decrypted, the first of it straight into its place."""
-        return self._tls_stream.read_into_nowait(room)
-
-    def write_nowait(self, buffers: Sequence[BytesLike]) -> int:
-        """Write what TLS takes."""
-        return self._tls_stream.write_nowait(buffers)
 
     async def write_some(self, buffers: Sequence[BytesLike]) -> int:
         """Wait until TLS takes bytes, and write what it takes."""
