@@ -161,11 +161,15 @@ class Inbound:
         Raises:
             ProtocolError: the peer broke the protocol; what came before is in the batch.
         """
-        if self.at_rest and self.plain:
-            offset = cut_messages(data, 0, self.masked, self.cut_limit, MAX_BATCH, batch)
-            if offset < len(data):
-                self.receive_rest(data, offset, batch)
-            return
+        if self.at_rest:
+            if self.plain:
+                offset = cut_messages(data, 0, self.masked, self.cut_limit, MAX_BATCH, batch)
+                if offset < len(data):
+                    self.receive_rest(data, offset, batch)
+                return
+            if self._quick_codec is not None and self._trace is None:
+                self._receive_at_rest(self._quick_codec, data, batch)
+                return
         gathering = self._gathering
         if gathering is not None:
             gathering.fill(filled)
@@ -195,6 +199,19 @@ class Inbound:
         self._buffer, self._offset = data, offset
         self._work(batch)
 
+    def _receive_at_rest(self, codec: Codec, data: BytesLike, batch: list[Entry]) -> None:
+        """Take what arrived, which most often is one whole message and needs no more ado."""
+        self._buffer, self._offset = data, 0
+        try:
+            taken = self._take_message(codec, batch)
+        except BaseException:
+            self._settle()
+            raise
+        if taken and self._offset == len(data):
+            self._buffer, self._offset = b"", 0
+        else:
+            self._work(batch, MAX_DECODED - (taken or 0))
+
     def _take(self, data: BytesLike, batch: list[Entry]) -> None:
         if self._offset < len(self._buffer):
             if data:
@@ -204,23 +221,32 @@ class Inbound:
             self._buffer, self._offset = data, 0
         self._work(batch)
 
-    def _work(self, batch: list[Entry]) -> None:
-        """Work on the input that waits, and keep what cannot be worked on yet."""
+    def _work(self, batch: list[Entry], room: int = MAX_DECODED) -> None:
+        """Work on the input that waits, and keep what cannot be worked on yet.
+
+        Args:
+            batch: Where the messages go.
+            room: How many more bytes may be decoded now.
+        """
         self.pending = False
         try:
-            self._parse(batch)
+            self._parse(batch, room)
         finally:
-            self.at_rest = not self._over and (
-                self._offset >= len(self._buffer)
-                and self._gathering is None
-                and self._header is None
-                and not self.pending
-                and self.assembler.idle
-            )
-            if self._offset >= len(self._buffer):
-                self._buffer, self._offset = b"", 0
-            elif not isinstance(self._buffer, bytes):  # the caller's, who may use it again
-                self._buffer, self._offset = bytes(self._buffer[self._offset :]), 0
+            self._settle()
+
+    def _settle(self) -> None:
+        """Note how it stands, and keep what the caller may use again."""
+        self.at_rest = not self._over and (
+            self._offset >= len(self._buffer)
+            and self._gathering is None
+            and self._header is None
+            and not self.pending
+            and self.assembler.idle
+        )
+        if self._offset >= len(self._buffer):
+            self._buffer, self._offset = b"", 0
+        elif not isinstance(self._buffer, bytes):
+            self._buffer, self._offset = bytes(self._buffer[self._offset :]), 0
 
     def stream(self, batch: list[Piece]) -> None:
         """Hand out the message that is arriving, or else the next, as pieces."""
@@ -251,8 +277,7 @@ class Inbound:
         self.assembler.discard()
         self._on_control = None  # it holds the connection, which holds us
 
-    def _parse(self, batch: list[Entry]) -> None:
-        room = MAX_DECODED
+    def _parse(self, batch: list[Entry], room: int) -> None:
         while not self.assembler.oversize:
             if room <= 0 or len(batch) >= MAX_BATCH:
                 self.pending = True
