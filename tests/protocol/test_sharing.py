@@ -160,8 +160,8 @@ def test_with_two_extensions_each_encodes_by_itself() -> None:
 
 def test_an_extension_that_says_nothing_of_sharing_encodes_each_by_itself() -> None:
     (first, peer), (second, _) = connect(), connect()
-    first._outbound.use((Codec(),))
-    second._outbound.use((Codec(),))
+    first.outbound.use((Codec(),))
+    second.outbound.use((Codec(),))
     shared = SharedMessage(b"tick")
     first.send_shared(shared)
     second.send_shared(shared)

@@ -94,7 +94,6 @@ class Connection:
     __slots__ = (
         "_inbound",
         "_options",
-        "_outbound",
         "_outstanding_pings",
         "answered_pings",
         "close_held",
@@ -131,8 +130,8 @@ class Connection:
         self.control_frames: list[ControlFrame] = []
         self.answered_pings: list[bytes] = []
         self._options = options or InboundOptions()
-        self.outbound = self._outbound = Outbound(role is Role.CLIENT)
-        self.sent = self._outbound.sent
+        self.outbound = Outbound(role is Role.CLIENT)
+        self.sent = self.outbound.sent
         self._outstanding_pings: list[bytes] = []
         self._inbound: Inbound | None = None
 
@@ -145,7 +144,7 @@ class Connection:
         check_event(self.state, Event.HANDSHAKE)  # before anything has changed
         self._move_peer(Event.HANDSHAKE)
         self._move(Event.HANDSHAKE)
-        self._outbound.use(codecs)
+        self.outbound.use(codecs)
         masked = self.role is Role.SERVER
         self._inbound = Inbound(masked, self._options, codecs, self._on_control)
 
@@ -153,7 +152,7 @@ class Connection:
         """Our half moves on."""
         self.state = next_state(self.state, event)
         if self.state is not OPEN:
-            self._outbound.end_messages()
+            self.outbound.end_messages()
         self._note_openness()
 
     def _move_peer(self, event: Event) -> None:
@@ -172,7 +171,7 @@ class Connection:
         """
         assert self._inbound is not None
         self._inbound.use_trace(on_received)
-        self._outbound.use_trace(on_sent)
+        self.outbound.use_trace(on_sent)
 
     # -- their half -----------------------------------------------------------------------
 
@@ -393,7 +392,7 @@ class Connection:
             # frame for only the most recently processed Ping frame" (sections 5.5.2, 5.5.3)
             self.received.pings += 1
             if self.state is OPEN:
-                self._outbound.owe_pong(frame.payload)
+                self.outbound.owe_pong(frame.payload)
         elif isinstance(frame, PongFrame):
             self.received.pongs += 1
             self._match_pong(frame.payload)
@@ -432,26 +431,26 @@ class Connection:
     @property
     def size_to_send(self) -> int:
         """Bytes that `data_to_send` would return."""
-        return self._outbound.size
+        return self.outbound.size
 
     @property
     def size_to_write(self) -> int:
         """Bytes that were to be written so far, those of `size_to_send` included."""
-        return self._outbound.total_size
+        return self.outbound.total_size
 
     @property
     def memory_to_send(self) -> int:
         """Bytes of memory that what is queued takes, Python's overhead counted."""
-        return self._outbound.memory
+        return self.outbound.memory
 
     def data_to_send(self) -> list[BytesLike]:
         """Take what is queued: buffers to be written in this order, whole."""
-        return self._outbound.take()
+        return self.outbound.take()
 
     @property
     def sending_fragments(self) -> bool:
         """Whether a fragmented message is under way."""
-        return self._outbound.fragment_type is not None
+        return self.outbound.fragment_type is not None
 
     def send_message(
         self, message: str | BytesLike | Message, *, compress: bool = True
@@ -469,7 +468,7 @@ class Connection:
             LocalProtocolError: our half is not open, or a fragmented message is under way.
         """
         plain = type(message) in PLAIN_TYPES
-        if plain and self._outbound.add_plain(message):  # type: ignore[arg-type]
+        if plain and self.outbound.add_plain(message):  # type: ignore[arg-type]
             return
         sendable: str | bytes | Message
         sendable = message if plain else to_sendable(message)  # type: ignore[assignment]
@@ -486,7 +485,7 @@ class Connection:
             frame_type, payload = BinaryFrame, sendable
         if self.state is not OPEN:
             self._check_open()
-        self._outbound.add_message(frame_type, payload, compress)
+        self.outbound.add_message(frame_type, payload, compress)
 
     def send_shared(self, shared: SharedMessage) -> None:
         """Queue a message that other connections send too, in one frame.
@@ -499,7 +498,7 @@ class Connection:
         """
         if self.state is not OPEN:
             self._check_open()
-        self._outbound.add_shared(shared)
+        self.outbound.add_shared(shared)
 
     def write_message(
         self, message: str | bytes, descriptor: int, compress: bool = True
@@ -521,7 +520,7 @@ class Connection:
             ValueError, LocalProtocolError: as `send_message`.
             OSError: the socket is broken.
         """
-        outbound = self._outbound
+        outbound = self.outbound
         payload: str | bytes = message
         first_byte = WHOLE_TEXT if type(message) is str else WHOLE_BINARY
         if outbound.size or not outbound.direct:
@@ -568,7 +567,7 @@ class Connection:
             )
         payload = to_bytes(payload)
         self._check_open()
-        self._outbound.add_fragment(frame_type, payload, final, compress)
+        self.outbound.add_fragment(frame_type, payload, final, compress)
 
     def send_ping(self, payload: bytes) -> None:
         """Queue a ping; `answered_pings` gets its payload when its pong has come.
@@ -608,7 +607,7 @@ class Connection:
         if frame.first_byte & RSV_BITS:
             raise ValueError(f"frame must have no reserved bit, not {frame!r}")
         self._check_open()
-        self._outbound.add_control(frame)
+        self.outbound.add_control(frame)
 
     def send_close(self, code: int | None = None, reason: str = "") -> None:
         """Queue our close frame, the last that we send.
@@ -624,18 +623,18 @@ class Connection:
 
     def drop_queued(self) -> None:
         """Forget what is queued: our close frame is all that is still to be sent."""
-        self._outbound.clear()
+        self.outbound.clear()
 
     def send_eof(self) -> None:
         """Our half of the stream has been written to its end."""
         self._move(Event.END)
-        self._outbound.clear()
+        self.outbound.clear()
 
     def send_failed(self) -> None:
         """Our half of the stream is broken: what is queued will never be written."""
         self.close_held = False
         self._move(Event.FAILURE)
-        self._outbound.clear()
+        self.outbound.clear()
 
     @property
     def closed_cleanly(self) -> bool:
@@ -651,5 +650,5 @@ class Connection:
         self.close_held = False
         self.sent_close_frame = frame
         self.closed_first = self.closed_first or self.role
-        self._outbound.add_pongs()
-        self._outbound.add_control(frame)
+        self.outbound.add_pongs()
+        self.outbound.add_control(frame)
