@@ -21,7 +21,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest
 
 test-pure: $(STAMP)
-	TRIO_WSENDPOINT_PURE=1 $(BIN)/python -m pytest
+	TRIO_WSENDPOINT_PURE=1 $(BIN)/python -m pytest $(ARGS)
 
 # On every Python that there is, of those that the package is for.
 test-all: $(STAMP)
