@@ -32,12 +32,13 @@ from trio_wsendpoint.http2 import (
     StreamRefused,
     engine,
     open_connection,
+    response_fields,
     serve_connection,
 )
 from trio_wsendpoint.http2.connection import GOODBYE_TIMEOUT, MAX_INTERIM_RESPONSES
 from trio_wsendpoint.http2.engine import STREAM_WINDOW
 from trio_wsendpoint.http2.writer import WRITE_SIZE
-from trio_wsendpoint.protocol import Role
+from trio_wsendpoint.protocol import Response, Role
 from trio_wsendpoint.testing import StallStream, WrappedStream
 
 
@@ -154,22 +155,105 @@ async def serve_echo(stream: trio.abc.Stream) -> None:
         await echo(endpoint)
 
 
-@pytest.mark.parametrize("reads", [True, False])
-async def test_a_cancelled_endpoint_resets_its_stream_only_after_cancel_timeout(
-    reads: bool, autojump_clock: MockClock
+GOING_AWAY = (1001).to_bytes(2, "big")
+CLOSE = bytes((0x88, 2)) + GOING_AWAY
+MASKED_CLOSE = bytes((0x88, 0x82, 0, 0, 0, 0)) + GOING_AWAY
+
+
+@pytest.mark.parametrize("answers", [True, False])
+@pytest.mark.parametrize("leaving", [True, False])
+async def test_a_cancelled_client_ends_its_stream_and_resets_it_after_cancel_timeout(
+    answers: bool, leaving: bool, autojump_clock: MockClock
+) -> None:
+    ended = None
+
+    async def play() -> None:
+        nonlocal ended
+        await peer.expect(HeadersFrame)
+        await peer.send(peer.headers(1, [(":status", "200")]))
+        close = await peer.expect(DataFrame)
+        assert bytes((0x88, 0x82)) == close.data[:2]
+        if answers:
+            await peer.send_data(1, CLOSE)
+        end = await peer.expect(DataFrame)
+        assert (end.data, set(end.flags)) == (b"", {"END_STREAM"})
+        ended = trio.current_time()
+        await peer.expect_reset(1, ErrorCodes.CANCEL)
+        assert trio.current_time() == cancelled + 3
+
+    async with open_raw_server() as (connection, peer), trio.open_nursery() as nursery:
+        stream = connection.open_stream(REQUEST)
+        nursery.start_soon(play)
+        with trio.CancelScope() as scope:
+            async with open_endpoint(stream, Role.CLIENT, cancel_timeout=3) as endpoint:
+                cancelled = scope.deadline = trio.current_time() + 5
+                if leaving:
+                    await endpoint.aclose()
+                await trio.sleep_forever()
+        assert trio.current_time() - cancelled == 3
+    # The server is not waited for once it has answered.
+    assert ended == (cancelled if answers else cancelled + 3)
+
+
+async def test_a_client_that_was_not_cancelled_lets_the_server_end_first(
+    autojump_clock: MockClock,
 ) -> None:
     async with open_raw_server() as (connection, peer):
         stream = connection.open_stream(REQUEST)
-        with trio.CancelScope() as scope:
-            async with open_endpoint(stream, Role.CLIENT, cancel_timeout=3):
-                began = trio.current_time()
-                scope.cancel()
-                await trio.lowlevel.checkpoint()
-        assert trio.current_time() - began == 3
-        await peer.expect(HeadersFrame)
-        close = await peer.expect(DataFrame)
-        assert bytes((0x88, 0x82)) == close.data[:2]
-        await peer.expect_reset(stream.stream_id, ErrorCodes.CANCEL)
+        async with trio.open_nursery() as nursery:
+
+            async def play() -> None:
+                await peer.expect(HeadersFrame)
+                await peer.send(peer.headers(1, [(":status", "200")]))
+                await peer.expect(DataFrame)
+                await peer.send_data(1, CLOSE)
+                await trio.sleep(2)
+                await peer.send(DataFrame(1, flags=["END_STREAM"]))
+                end = await peer.expect(DataFrame)
+                assert "END_STREAM" in end.flags
+                assert trio.current_time() == 2
+
+            nursery.start_soon(play)
+            async with open_endpoint(stream, Role.CLIENT):
+                pass
+        assert not any(isinstance(frame, RstStreamFrame) for frame in peer.frames)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_cancelled_server_ends_its_stream_and_resets_it_after_cancel_timeout(
+    answers: bool, autojump_clock: MockClock
+) -> None:
+    scope = trio.CancelScope()
+
+    async def handle(stream: Http2Stream, _: Any) -> None:
+        with scope:
+            stream.send_fields(response_fields(Response(101), opens=True))
+            async with open_endpoint(stream, Role.SERVER, cancel_timeout=3):
+                await trio.sleep_forever()
+
+    near, far = memory_stream_pair()
+    peer = RawPeer(near)
+    with trio.fail_after(1000):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve_connection, far, handle)
+            await peer.introduce()
+            await peer.ask(1)
+            cancelled = trio.current_time()
+            scope.cancel()
+            close = await peer.expect(DataFrame)
+            assert close.data == CLOSE
+            if answers:
+                await peer.send_data(1, MASKED_CLOSE)
+            end = await peer.expect(DataFrame)
+            assert (end.data, set(end.flags)) == (b"", {"END_STREAM"})
+            assert trio.current_time() == cancelled + (0 if answers else 3)
+            await peer.expect_reset(1, ErrorCodes.CANCEL)
+            assert trio.current_time() == cancelled + 3
+            # What else is on the connection is not touched.
+            await peer.send(PingFrame(0, b"12345678"))
+            assert "ACK" in (await peer.expect(PingFrame)).flags
+            nursery.cancel_scope.cancel()
+            await near.aclose()
 
 
 @pytest.mark.parametrize("ending", ["END_STREAM", "RST_STREAM"])

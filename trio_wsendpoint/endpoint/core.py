@@ -77,6 +77,7 @@ class EndpointCore:
         "_hurried",
         "_left",
         "_nursery",
+        "_parting",
         "_scopes",
         "_transport",
         "addresses",
@@ -133,6 +134,7 @@ class EndpointCore:
         self.sending = FairLock("sending")
         self._failed_by_us = False
         self._hurried = False
+        self._parting = False  # whether it was cancelled, and its time is short
         self.ended = Ending()
         self.outbox = Outbox(self.connection, self._transport, self)
         self.reader = Reader(self.connection, self._transport, options.max_look_ahead, self)
@@ -197,6 +199,7 @@ class EndpointCore:
             if self.connection.close_held:
                 await self._in_time(self._wait_for_release)
                 self.release_close()
+            self._end_half()
             await self._in_time(
                 partial(close_stream, self.connection, self._transport, self.outbox)
             )
@@ -229,6 +232,7 @@ class EndpointCore:
             connection.send_failed()
         else:
             connection.send_eof()
+            self._end_half()
         self.outbox.end()
         self.reader.end()
         self.heartbeat.end()
@@ -338,7 +342,7 @@ class EndpointCore:
                 await self.ended.wait()
                 return
         except BaseException:  # cancelled, or interrupted from the keyboard
-            await self._wait_ended(self.options.cancel_timeout)
+            await self._part()
             raise
         await self._wait_ended(0)
 
@@ -352,7 +356,7 @@ class EndpointCore:
                 self._begin_close(self.drain_code, "")
             else:
                 self._begin_close(code, "")
-            await self._wait_ended(self.options.cancel_timeout)
+            await self._part()
         else:
             await self.close(code, "")
 
@@ -365,6 +369,18 @@ class EndpointCore:
             self.connection.send_close(code, reason)
             self.outbox.flush()
         self.reader.take_back()
+
+    async def _part(self) -> None:
+        """Give the peer `cancel_timeout` to end, then force it; not to be cancelled."""
+        self._parting = True
+        if self.reader.ended:
+            self._end_half()
+        await self._wait_ended(self.options.cancel_timeout)
+
+    def _end_half(self) -> None:
+        """End our half of a cancelled endpoint's stream, which cannot wait for the peer's."""
+        if self._parting and not self.outbox.size:
+            self._transport.send_eof_nowait()
 
     async def _wait_ended(self, timeout: float) -> None:
         """Wait for the end for so long, then force it; not to be cancelled."""

