@@ -17,9 +17,9 @@ import websockets.sync.client
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from tests.cli.shell import TIMEOUT, read_back, run_piped
-from tests.examples.programs import ROOT
 from trio_wsendpoint import (
     ConnectionClosed,
+    Endpoint,
     HandshakeRejected,
     PermessageDeflate,
     Role,
@@ -32,6 +32,7 @@ from trio_wsendpoint.cli.arguments import parse_arguments
 from trio_wsendpoint.cli.console import Console, Lines
 from trio_wsendpoint.cli.exits import Exit
 from trio_wsendpoint.cli.main import execute
+from trio_wsendpoint.cli.stopping import draining_on_signals
 from trio_wsendpoint.testing import StallStream, open_endpoint_pair
 
 
@@ -397,20 +398,122 @@ async def test_a_port_that_is_taken_cannot_be_shared(host: str) -> None:
     assert "in use" in outcome.err
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_and_says_goodbye_to_its_clients(sign: signal.Signals) -> None:
-    process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "trio_wsendpoint", "serve", "0"], stdout=-1, cwd=ROOT
-    )
+# -- signals ----------------------------------------------------------------------------------
+
+HANDLERS = """
+import trio
+
+async def echo(endpoint):
+    async for message in endpoint:
+        await endpoint.send(message)
+
+async def stay(endpoint):
+    await endpoint.send("here")
+    await endpoint.draining.wait()
+    await endpoint.send("draining")
+    await trio.sleep_forever()
+"""
+
+
+@asynccontextmanager
+async def process_serving(
+    folder: Path, *arguments: str
+) -> AsyncIterator[tuple[trio.Process, str]]:
+    """Run `serve` in a process, where there are `HANDLERS`; gives it and its URL."""
+    (folder / "handlers.py").write_text(HANDLERS)
+    command = [sys.executable, "-m", "trio_wsendpoint", "serve", "0", *arguments]
+    process = await trio.lowlevel.open_process(command, stdout=-1, cwd=folder)
     assert process.stdout is not None
-    line = await anext(Lines(process.stdout.receive_some))
-    async with connect(line.decode().removeprefix("listening on ")) as endpoint:
-        process.send_signal(sign)
+    try:
+        with trio.fail_after(TIMEOUT):
+            line = await anext(Lines(process.stdout.receive_some))
+            yield process, line.decode().removeprefix("listening on ")
+            assert await process.wait() == Exit.OK
+    finally:
+        process.kill()
+        await process.stdout.aclose()
+
+
+async def read_to_the_end(endpoint: Endpoint) -> None:
+    with contextlib.suppress(ConnectionClosed):
         async for _ in endpoint:
             pass
-    assert endpoint.close_code == 1001
-    assert await process.wait() == Exit.OK
-    await process.stdout.aclose()
+
+
+async def test_sigint_ends_it_and_says_goodbye_to_its_clients(tmp_path: Path) -> None:
+    async with process_serving(tmp_path) as (process, url), connect(url) as endpoint:
+        process.send_signal(signal.SIGINT)
+        await read_to_the_end(endpoint)
+        assert endpoint.close_code == 1001
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--echo",),
+        ("--broadcast",),
+        ("--exec", "cat"),
+        ("--static", "."),
+        ("handlers:echo",),
+        ("--echo", "--processes", "2"),
+    ],
+    ids=" ".join,
+)
+async def test_sigterm_drains_it_whatever_it_does(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    async with (
+        process_serving(tmp_path, *arguments) as (process, url),
+        connect(url) as endpoint,
+    ):
+        await endpoint.ping()
+        process.send_signal(signal.SIGTERM)
+        await read_to_the_end(endpoint)
+        assert endpoint.close_code == 1012
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("processes", ["1", "2"])
+async def test_a_second_signal_ends_draining_at_once(
+    tmp_path: Path, sign: signal.Signals, processes: str
+) -> None:
+    arguments = ("handlers:stay", "--drain-timeout", "inf", "--processes", processes)
+    async with (
+        process_serving(tmp_path, *arguments) as (process, url),
+        connect(url) as endpoint,
+    ):
+        assert await endpoint.receive() == "here"
+        process.send_signal(signal.SIGTERM)
+        assert await endpoint.receive() == "draining"
+        process.send_signal(sign)
+        await read_to_the_end(endpoint)
+        assert endpoint.close_code == 1012
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+async def test_draining_takes_no_longer_than_it_may(tmp_path: Path, processes: str) -> None:
+    arguments = ("handlers:stay", "--drain-timeout", "0.1", "--processes", processes)
+    async with (
+        process_serving(tmp_path, *arguments) as (process, url),
+        connect(url) as endpoint,
+    ):
+        assert await endpoint.receive() == "here"
+        process.send_signal(signal.SIGTERM)
+        assert await endpoint.receive() == "draining"
+        await read_to_the_end(endpoint)
+        assert endpoint.close_code == 1012
+
+
+@pytest.mark.parametrize("patient", [True, False])
+async def test_one_of_many_processes_may_be_told_to_drain_twice(patient: bool) -> None:
+    ended = True
+    async with draining_on_signals(patient=patient) as drain:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await drain.wait()
+            await wait_all_tasks_blocked()
+        ended = False
+    assert ended is not patient
 
 
 def test_a_keyboard_interrupt_before_anything_began_is_no_error(

@@ -115,7 +115,7 @@ def _add_serve(commands: Any) -> None:
         "serve",
         help="serve for one purpose",
         description="Serve WebSocket, on this machine alone unless --host says otherwise, until"
-        " Ctrl-C or SIGTERM.",
+        " Ctrl-C. SIGTERM drains it first.",
         usage="%(prog)s [OPTIONS] [PORT]"
         " [MODULE:HANDLER | --echo | --broadcast | --exec COMMAND]",
     )
@@ -155,6 +155,13 @@ def _add_serve(commands: Any) -> None:
     )
     add("--http2", action="store_true", help="speak HTTP/2, too")
     add("--trace", action="store_true", help="show each frame")
+    add(
+        "--drain-timeout",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long draining may take (default: 30)",
+    )
     _add_endpoint(parser)
 
 

@@ -14,9 +14,9 @@ from ..server import ANY_ORIGIN, serve, serve_unix
 from .console import Console
 from .exits import CommandError, Exit
 from .handlers import Handler
-from .processes import serve_in_processes
+from .processes import reserved, serve_in_processes
 from .static import StaticFiles
-from .stopping import stopping_on_signals
+from .stopping import draining_on_signals
 from .tracing import logged_to
 
 
@@ -42,6 +42,7 @@ class Serve:
         ping_interval: Seconds between pings.
         max_size: Bytes that a message may have; None for no limit.
         trace: Whether each frame is shown.
+        drain_timeout: Seconds that draining may take.
     """
 
     handler: Handler
@@ -61,20 +62,23 @@ class Serve:
     ping_interval: float = 20.0
     max_size: int | None = 2**20
     trace: bool = False
+    drain_timeout: float = 30.0
 
     async def run(self, console: Console) -> Exit:
-        """Serve until Ctrl-C or SIGTERM."""
-        async with stopping_on_signals():
+        """Serve until Ctrl-C, or until drained after SIGTERM."""
+        async with draining_on_signals(patient=self.reuse_port) as drain:
             with logged_to(console.remark, None if self.trace else ()):
                 if self.processes > 1:
-                    await serve_in_processes(
-                        self.processes, self.arguments, self.host, self.port, console
-                    )
+                    await self._supervise(console, drain)
                 else:
-                    await self._serve(console)
+                    await self._serve(console, drain)
         return Exit.OK
 
-    async def _serve(self, console: Console) -> None:
+    async def _supervise(self, console: Console, drain: trio.Event) -> None:
+        with reserved(self.host, self.port) as port:
+            await serve_in_processes(self.processes, self.arguments, port, drain, console)
+
+    async def _serve(self, console: Console, drain: trio.Event) -> None:
         if self.unix is None:
             reuse_port = self.reuse_port
             start = partial(
@@ -83,7 +87,7 @@ class Serve:
         else:
             start = partial(serve_unix, self.handler, self.unix)
         async with trio.open_nursery() as nursery:
-            listeners = await nursery.start(partial(start, **self._options()))
+            listeners = await nursery.start(partial(start, drain=drain, **self._options()))
             for listener in listeners:
                 await console.write(f"listening on {self._place(listener)}\n".encode())
 
@@ -97,6 +101,7 @@ class Serve:
             "extensions": [PermessageDeflate()] if self.compress else [],
             "ping_interval": self.ping_interval,
             "max_message_size": self.max_size,
+            "drain_timeout": self.drain_timeout,
         }
 
     def _ssl_context(self) -> ssl.SSLContext | None:

@@ -1,4 +1,4 @@
-"""Ctrl-C: first the talk ends, and if that takes too long, everything."""
+"""Signals: first the talk ends, and if that takes too long, everything."""
 
 from __future__ import annotations
 
@@ -54,3 +54,30 @@ async def stopping_on_signals() -> AsyncIterator[Stop]:
 async def _watch(signals: AsyncIterator[int], stop: Stop) -> None:
     async for _ in signals:
         stop.ask()
+
+
+@asynccontextmanager
+async def draining_on_signals(*, patient: bool) -> AsyncIterator[trio.Event]:
+    """Give an event that the first SIGTERM sets; end at SIGINT, and at another SIGTERM.
+
+    Args:
+        patient: Whether another SIGTERM changes nothing. Whoever stops a service may tell
+            all of its processes, and then a supervisor tells those again that it has started.
+    """
+    drain = trio.Event()
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                nursery.start_soon(_drain_then_end, signals, drain, scope, patient)
+                yield drain
+            nursery.cancel_scope.cancel()
+
+
+async def _drain_then_end(
+    signals: AsyncIterator[int], drain: trio.Event, scope: trio.CancelScope, patient: bool
+) -> None:
+    async for number in signals:
+        if number == signal.SIGTERM and (patient or not drain.is_set()):
+            drain.set()
+        else:
+            scope.cancel()
