@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+from h2.errors import ErrorCodes
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFrame, SettingsFrame
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
@@ -393,6 +394,81 @@ async def test_a_server_that_is_cancelled_says_goodbye_to_all(
     closes = [frame.data[2:] for frame in rest if isinstance(frame, DataFrame) and frame.data]
     assert closes == [(1001).to_bytes(2, "big")] * 3
     assert kinds.count(GoAwayFrame) == 1
+
+
+@pytest.mark.parametrize("drains", [True, False])
+async def test_goaway_and_all_goodbyes_come_before_the_end(
+    drains: bool, autojump_clock: MockClock
+) -> None:
+    code = (1012 if drains else 1001).to_bytes(2, "big")
+    drain = trio.Event()
+    async with open_raw_client(drain=drain) as peer:
+        await peer.introduce()
+        for stream_id in (1, 3, 5):
+            await peer.ask(stream_id)
+        if drains:
+            drain.set()
+            goaway = await peer.expect(GoAwayFrame)
+            assert (goaway.error_code, goaway.last_stream_id) == (0, 5)
+            # No message was on its way in front of it.
+            assert not any(isinstance(frame, DataFrame) for frame in peer.frames)
+            # What comes too late was not looked at: it may be tried again elsewhere.
+            await peer.send(peer.headers(7, CONNECT))
+            closed: dict[int, bytes] = {}
+            while len(closed) < 3:
+                frame = await peer.expect(DataFrame)
+                closed.setdefault(frame.stream_id, frame.data)
+            await peer.expect_reset(7, ErrorCodes.REFUSED_STREAM)
+            for stream_id in closed:
+                await peer.send_data(stream_id, bytes((0x88, 0x82, 0, 0, 0, 0)) + code)
+                assert await peer.data_of(stream_id) == b""
+                await peer.send(DataFrame(stream_id, flags=["END_STREAM"]))
+            assert list(closed.values()) == [bytes((0x88, 2)) + code] * 3
+            assert not any(
+                isinstance(frame, RstStreamFrame) and frame.stream_id < 7
+                for frame in await peer.receive_all()
+            )
+            # The end came with that of the last stream.
+            assert trio.current_time() == 0
+    if not drains:
+        rest = await peer.receive_all()
+        closes = [frame for frame in rest if isinstance(frame, DataFrame) and frame.data]
+        assert [frame.data[2:] for frame in closes] == [code] * 3
+        [goaway] = [frame for frame in rest if isinstance(frame, GoAwayFrame)]
+        resets = [frame for frame in rest if isinstance(frame, RstStreamFrame)]
+        assert len(resets) == 3
+        assert rest.index(goaway) < rest.index(resets[0])
+
+
+async def test_one_that_comes_while_it_drains_is_sent_away(autojump_clock: MockClock) -> None:
+    drain = trio.Event()
+    done = trio.Event()
+
+    async def busy(_: Endpoint) -> None:
+        await done.wait()
+
+    listener = Listener()
+    async with trio.open_nursery() as nursery:
+
+        async def start() -> None:
+            await serve_listeners(busy, [listener], http2=True, drain=drain)
+
+        nursery.start_soon(start)
+        first, late = listener.dial(), listener.dial()
+        await first.introduce()
+        await first.ask(1)
+        await wait_all_tasks_blocked()
+        drain.set()
+        await first.expect(GoAwayFrame)
+        await late.send_bytes(PREFACE)
+        await late.send(SettingsFrame(0))
+        goaway = await late.expect(GoAwayFrame)
+        assert (goaway.error_code, goaway.last_stream_id) == (0, 0)
+        await late.receive_all()
+        assert trio.current_time() == 0
+        await late.stream.aclose()
+        await first.stream.aclose()
+        done.set()
 
 
 async def test_a_connection_with_no_stream_is_closed_in_time(autojump_clock: MockClock) -> None:

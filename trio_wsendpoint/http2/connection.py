@@ -188,7 +188,8 @@ class Http2Connection:
     @property
     def is_spent(self) -> bool:
         """Whether it is of no more use: nothing is open, and nothing can be opened."""
-        return self.ended or (self.going_away and not self._streams)
+        leaving = self.going_away or self._said_goodbye
+        return self.ended or (leaving and not self._streams)
 
     def abandon(self) -> None:
         """Open no more streams: it is spent once those that are open have ended."""
@@ -224,6 +225,7 @@ class Http2Connection:
             self.on_request = None
             self._engine.go_away()
             self._writer.wake()
+            self._change.unpark_all()
 
     # -- for its streams ------------------------------------------------------------------
 

@@ -49,21 +49,23 @@ async def serve_connection(
         max_streams: How many it may have open at a time.
         on_open: Called with the connection, such as to have it `go_away` later.
     """
-    async with open_connection(
-        stream, Role.SERVER, initial_data=initial_data, max_streams=max_streams
-    ) as connection:
+    async with (
+        open_connection(
+            stream, Role.SERVER, initial_data=initial_data, max_streams=max_streams
+        ) as connection,
+        trio.open_nursery() as nursery,
+    ):
+        server = _Server(connection, handle, nursery, max_streams + MAX_LINGERING)
+        connection.on_request = server.take
         if on_open is not None:
             on_open(connection)
-        async with trio.open_nursery() as nursery:
-            server = _Server(connection, handle, nursery, max_streams + MAX_LINGERING)
-            connection.on_request = server.take
-            try:
-                with trio.move_on_after(handshake_timeout) as scope:
-                    await connection.wait_introduced()
-                if not scope.cancelled_caught:
-                    await _wait_over(connection)
-            finally:
-                connection.go_away()
+        try:
+            with trio.move_on_after(handshake_timeout) as scope:
+                await connection.wait_introduced()
+            if not scope.cancelled_caught:
+                await _wait_over(connection)
+        finally:
+            connection.go_away()
 
 
 async def _wait_over(connection: Http2Connection) -> None:

@@ -17,7 +17,7 @@ from .options import Settings
 from .requests import Decision
 
 if TYPE_CHECKING:
-    from ..http2 import Http2Stream
+    from ..http2 import Http2Connection, Http2Stream
 
 
 def offer_http2(ssl_context: ssl.SSLContext) -> None:
@@ -29,6 +29,7 @@ async def serve_http2(
     opening: Http2Opening,
     settings: Settings,
     run: Callable[[Seat, EndpointScope], Awaitable[None]],
+    connections: set[Http2Connection],
 ) -> None:
     """Serve a connection of HTTP/2 until its end.
 
@@ -36,6 +37,7 @@ async def serve_http2(
         opening: The connection.
         settings: What is said to its requests.
         run: Runs the handler with an endpoint.
+        connections: Has it for as long as it lasts, to be told to go away.
     """
     from ..http2 import respond, response_fields, serve_connection
 
@@ -64,14 +66,25 @@ async def serve_http2(
             scope = EndpointScope(stream, Role.SERVER, settings.endpoint, decision.agreement)
             await run(decision.seat, scope)
 
+    def opened(connection: Http2Connection) -> None:
+        kept.append(connection)
+        connections.add(connection)
+        if settings.gate.limits.draining:  # since just before
+            connection.go_away()
+
+    kept: list[Http2Connection] = []
     assert settings.max_streams is not None
-    await serve_connection(
-        opening.stream,
-        handle,
-        initial_data=opening.initial_data,
-        handshake_timeout=settings.handshake_timeout,
-        max_streams=settings.max_streams,
-    )
+    try:
+        await serve_connection(
+            opening.stream,
+            handle,
+            initial_data=opening.initial_data,
+            handshake_timeout=settings.handshake_timeout,
+            max_streams=settings.max_streams,
+            on_open=opened,
+        )
+    finally:
+        connections.difference_update(kept)
 
 
 async def _decide(settings: Settings, request: Request) -> Decision:

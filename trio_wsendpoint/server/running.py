@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 
@@ -24,6 +24,9 @@ from .limits import Limits, Seat
 from .log import log_end, log_handler_failure, log_no_connection, without_failures
 from .options import Settings
 from .routing import Router
+
+if TYPE_CHECKING:
+    from ..http2 import Http2Connection
 
 Handler: TypeAlias = Callable[[Endpoint], Awaitable[object]]
 
@@ -68,6 +71,7 @@ class RunningServer:
         self._stopped = trio.Event()
         self.limits = settings.gate.limits
         self.endpoints: set[Endpoint] = set()
+        self._http2: set[Http2Connection] = set()
         self.opened = 0
 
     async def run(
@@ -127,6 +131,9 @@ class RunningServer:
         await self._drain.wait()
         self.limits.draining = True
         self._accepting.cancel()
+        # First, or a client that is told to leave would come back by the same connection.
+        for connection in self._http2:
+            connection.go_away()
         for endpoint in self.endpoints:
             begin_drain(endpoint, self._draining.code)
 
@@ -148,7 +155,8 @@ class RunningServer:
             log_no_connection(error, peer)
             return
         if isinstance(established, Http2Opening):
-            await serve_http2(established, self._acceptor.settings, self._run)
+            settings = self._acceptor.settings
+            await serve_http2(established, settings, self._run, self._http2)
             return
         seat, scope = established.seat, established.open()
         # What came behind the request is not to be held for as long as the connection.
