@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 import trio
 from h2.errors import ErrorCodes
-from hyperframe.frame import HeadersFrame, RstStreamFrame, SettingsFrame
+from hyperframe.frame import (
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    RstStreamFrame,
+    SettingsFrame,
+)
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.client.proxies import running_proxy, speak_http
@@ -39,8 +46,10 @@ from trio_wsendpoint import (
     serve,
 )
 from trio_wsendpoint.client.http2_pool import Http2Pool
+from trio_wsendpoint.client.url import parse_url
 from trio_wsendpoint.http2 import Http2Connection, NotOverHttp2
-from trio_wsendpoint.protocol import MAX_BODY_SIZE, ServerHandshake
+from trio_wsendpoint.http2.connection import PING_TIMEOUT, SILENCE
+from trio_wsendpoint.protocol import MAX_BODY_SIZE, ClientHandshake, ServerHandshake
 
 LONG = 60
 
@@ -555,6 +564,102 @@ async def test_a_pool_opens_another_when_the_server_goes_away() -> None:
                     assert (await old.receive(), await new.receive()) == ("old", "new")
             await connections[0].wait_ended()
             assert not connections[1].ended
+
+
+class PooledServer:
+    """A server in memory that a pool dials, and that may die without a word.
+
+    Attributes:
+        dials: How often it was dialled.
+        pings: How many PINGs it got.
+        dead: Whether it does nothing more with the connections that it has.
+        farewell: What it sends instead of an answer to PING.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self.dials = 0
+        self.pings = 0
+        self.dead = False
+        self.farewell: Frame | None = None
+
+    async def dial(self) -> trio.abc.Stream:
+        near, far = memory_stream_pair()
+        self.dials += 1
+        self.dead = False
+        self._nursery.start_soon(self._play, RawPeer(far))
+        return near
+
+    async def _play(self, peer: RawPeer) -> None:
+        await peer.receive_preface()
+        await peer.send(SettingsFrame(0, settings={8: 1}))
+        while (frame := await peer.receive()) is not None:
+            if isinstance(frame, PingFrame):
+                self.pings += 1
+                if self.farewell is not None:
+                    await peer.send(self.farewell)
+            if self.dead:
+                continue
+            if isinstance(frame, PingFrame):
+                await peer.send(PingFrame(0, frame.opaque_data, flags=["ACK"]))
+            elif isinstance(frame, HeadersFrame):
+                await peer.send(peer.headers(frame.stream_id, [(":status", "200")]))
+        await peer.stream.aclose()
+
+    async def establish(self, pool: Http2Pool) -> float:
+        """Open a WebSocket, close it, and return how long it took."""
+        start = trio.current_time()
+        url, handshake = parse_url("ws://localhost"), ClientHandshake("localhost", "/")
+        stream, _, _ = await pool.establish(url, handshake, self.dial, None)
+        took = trio.current_time() - start
+        await trio.aclose_forcefully(stream)
+        await wait_all_tasks_blocked()
+        return took
+
+
+@asynccontextmanager
+async def open_pooled_server() -> AsyncIterator[tuple[PooledServer, Http2Pool]]:
+    with trio.fail_after(1000):
+        async with trio.open_nursery() as nursery, open_http2_pool() as pool:
+            yield PooledServer(nursery), pool
+
+
+async def test_a_pool_asks_a_silent_server_whether_it_is_there(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_pooled_server() as (server, pool):
+        await server.establish(pool)
+        await trio.sleep(SILENCE - 1)
+        assert await server.establish(pool) == 0
+        assert server.pings == 0
+        await trio.sleep(SILENCE)
+        assert await server.establish(pool) == 0
+        assert (server.dials, server.pings) == (1, 1)
+
+
+async def test_a_pool_dials_anew_where_the_server_is_gone_without_a_word(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_pooled_server() as (server, pool):
+        await server.establish(pool)
+        server.dead = True
+        await trio.sleep(SILENCE)
+        assert await server.establish(pool) == PING_TIMEOUT
+        assert (server.dials, server.pings) == (2, 1)
+        # The dead one is not asked again.
+        assert await server.establish(pool) == 0
+        assert (server.dials, server.pings) == (2, 1)
+
+
+async def test_a_pool_dials_anew_where_the_server_answers_that_it_goes_away(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_pooled_server() as (server, pool):
+        await server.establish(pool)
+        server.farewell = GoAwayFrame(0, last_stream_id=1)
+        await trio.sleep(SILENCE)
+        assert await server.establish(pool) == 0
+        assert server.dials == 2
 
 
 async def test_endpoints_of_a_pool_that_is_cancelled_still_say_goodbye() -> None:

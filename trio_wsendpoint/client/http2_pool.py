@@ -31,8 +31,10 @@ async def open_http2_pool(
     """Share HTTP/2 connections among all `connect(url, http2=pool)` to the same server.
 
     Needs the extra `http2`. A server that does not speak it, or takes no WebSockets over it,
-    is asked by HTTP/1.1, and remembered as such. Leaving the `async with` closes all
-    connections; endpoints that are still open on them are broken off.
+    is asked by HTTP/1.1, and remembered as such. Where a connection has been silent for a
+    while, its server is asked for a sign of life, and dialled anew if none comes soon. Leaving
+    the `async with` closes all connections; endpoints that are still open on them are broken
+    off.
 
     Args:
         ssl_context: For `wss`, one of its own, as its ALPN protocols are set here.
@@ -113,7 +115,7 @@ class Http2Pool:
         carrier: Http2Connection | trio.abc.Stream | None = None
         if key not in self._without_http2:
             async with self._locks.setdefault(key, trio.Lock()):
-                carrier = self._find(key) or await self._open(url, key, dial)
+                carrier = await self._find(key) or await self._open(url, key, dial)
         if carrier is None:
             carrier = await begin_tls_offering(await dial(), url, self._ssl_context, HTTP11)
         if isinstance(carrier, trio.abc.Stream):
@@ -126,11 +128,15 @@ class Http2Pool:
         stream, agreement = await request_websocket(carrier, handshake, web_scheme(url))
         return stream, agreement, b""
 
-    def _find(self, key: Key) -> Http2Connection | None:
-        """A connection that takes one more stream."""
-        usable = [each for each in self._connections.get(key, ()) if not each.going_away]
-        self._connections[key] = usable
-        return next((each for each in usable if each.has_free_stream), None)
+    async def _find(self, key: Key) -> Http2Connection | None:
+        """A connection that takes one more stream, and whose server is still there."""
+        while True:
+            usable = [each for each in self._connections.get(key, ()) if not each.going_away]
+            self._connections[key] = usable
+            found = next((each for each in usable if each.has_free_stream), None)
+            if found is None or await found.answers():
+                return found
+            found.abandon()
 
     async def _open(
         self, url: Url, key: Key, dial: Dial

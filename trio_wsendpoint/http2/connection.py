@@ -13,6 +13,7 @@ from h2.events import (
     DataReceived,
     Event,
     InformationalResponseReceived,
+    PingAckReceived,
     RemoteSettingsChanged,
     RequestReceived,
     ResponseReceived,
@@ -34,6 +35,10 @@ MAX_INTERIM_RESPONSES: Final = 10
 """Interim responses that a server may send in front of one response."""
 GOODBYE_TIMEOUT: Final = 1.0
 """Seconds that the end of a connection may take."""
+SILENCE: Final = 10.0
+"""Seconds after which a peer that has said nothing is asked whether it is still there."""
+PING_TIMEOUT: Final = 2.0
+"""Seconds that it may take to answer."""
 
 OnRequest = Callable[[Http2Stream, Fields], None]
 
@@ -99,6 +104,7 @@ class Http2Connection:
         self._lost = False
         self._introduced = False
         self._said_goodbye = False
+        self._heard = trio.current_time()
         self.addresses = socket_addresses(stream)
         self._tls = tls_info(stream)
         self.crash: BaseException | None = None
@@ -210,6 +216,22 @@ class Http2Connection:
         while not self.ended:
             await self._change.park()
 
+    async def answers(self) -> bool:
+        """Whether the peer is still there: asks it, unless something came of late.
+
+        It takes `PING_TIMEOUT` at most.
+        """
+        asked = trio.current_time()
+        if asked - self._heard >= SILENCE:
+            self._engine.ping()
+            self._writer.wake()
+            with trio.move_on_after(PING_TIMEOUT):
+                while self._heard < asked and not self.ended:
+                    await self._change.park()
+            if self._heard < asked:
+                return False
+        return not self.going_away
+
     def open_stream(self, fields: Fields) -> Http2Stream:
         """Open a stream with a request; look at `has_free_stream` first."""
         stream = Http2Stream(self, self._engine.next_stream_id, self.addresses, self._tls)
@@ -292,7 +314,8 @@ class Http2Connection:
                 self._lose()
 
     def _take_in(self, data: BytesLike) -> None:
-        for event in self._engine.receive_data(data, trio.current_time()):
+        self._heard = trio.current_time()
+        for event in self._engine.receive_data(data, self._heard):
             handle = _HANDLERS.get(type(event))
             if handle is not None:
                 handle(self, event)
@@ -303,6 +326,9 @@ class Http2Connection:
     def _on_settings(self, _: Event) -> None:
         self._introduced = True
         self._writer.retry(self._streams.values())
+        self._change.unpark_all()
+
+    def _on_pong(self, _: Event) -> None:
         self._change.unpark_all()
 
     def _on_request_fields(self, event: Any) -> None:
@@ -364,6 +390,7 @@ _HANDLERS: Final[dict[type[Event], Callable[[Http2Connection, Any], None]]] = {
     ConnectionTerminated: Http2Connection._on_goaway,
     DataReceived: Http2Connection._on_data,
     InformationalResponseReceived: Http2Connection._on_interim,
+    PingAckReceived: Http2Connection._on_pong,
     RemoteSettingsChanged: Http2Connection._on_settings,
     RequestReceived: Http2Connection._on_request_fields,
     ResponseReceived: Http2Connection._on_response,

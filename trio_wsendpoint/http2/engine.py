@@ -225,6 +225,11 @@ class Engine:
             self._owed = 0
             self._collect()
 
+    def ping(self) -> None:
+        """Ask the peer for a sign of life."""
+        self._h2.ping(bytes(8))
+        self._collect()
+
     def go_away(self) -> None:
         """Say that no more streams of the peer's are taken; those under way go on."""
         # h2 would take its own for the end of the connection.
