@@ -4,7 +4,8 @@ Usage: python examples/many_processes.py [PORT] [--processes N] [--redis URL]
 
 Each process is a Trio run of its own, and passes what a client says on to all clients with
 the same path, in whatever process they are. The supervisor starts another process for each
-that dies, and at SIGTERM or SIGINT lets all of them say goodbye to their clients.
+that dies, and at SIGTERM or SIGINT drains all of them: they finish what is under way, and tell
+their clients to connect again.
 """
 
 import argparse
@@ -17,11 +18,13 @@ from functools import partial
 
 import trio
 
-from trio_wsendpoint import Backoff, Endpoint, serve
+from trio_wsendpoint import Backoff, Endpoint, open_server
 from trio_wsendpoint.hub import Hub, HubUnavailable, open_hub
 
-GRACE = 10.0
-"""Seconds that a process has to come to its end by itself."""
+DRAIN_TIMEOUT = 20.0
+"""Seconds that a process has to drain."""
+GRACE = 30.0
+"""Seconds after which a process that has been told to end is killed."""
 
 
 def hold_port(port: int) -> socket.socket:
@@ -43,12 +46,16 @@ async def relay(hub: Hub, endpoint: Endpoint) -> None:
 
 
 async def work(port: int, redis: str) -> None:
-    """One of the processes: serve until told to stop."""
+    """One of the processes: serve until told to stop, and drained."""
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
-        async with open_hub(redis, on_slow="close") as hub, trio.open_nursery() as nursery:
-            await nursery.start(partial(serve, reuse_port=True), partial(relay, hub), port)
+        async with (
+            open_hub(redis, on_slow="close") as hub,
+            open_server(
+                partial(relay, hub), port, reuse_port=True, drain_timeout=DRAIN_TIMEOUT
+            ) as server,
+        ):
             await anext(signals)
-            nursery.cancel_scope.cancel()
+            await server.drain()
 
 
 async def keep_up(port: int, redis: str) -> None:

@@ -7,7 +7,12 @@ import ssl
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from pathlib import Path
 
 import pytest
@@ -17,6 +22,7 @@ import websockets.sync.client
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from tests.cli.shell import TIMEOUT, read_back, run_piped
+from tests.hub.redis_server import free_port, needs_redis, redis_server
 from trio_wsendpoint import (
     ConnectionClosed,
     Endpoint,
@@ -27,10 +33,11 @@ from trio_wsendpoint import (
     connect,
     open_endpoint,
 )
-from trio_wsendpoint.cli import handlers, main
+from trio_wsendpoint.cli import main
 from trio_wsendpoint.cli.arguments import parse_arguments
 from trio_wsendpoint.cli.console import Console, Lines
 from trio_wsendpoint.cli.exits import Exit
+from trio_wsendpoint.cli.handlers import open_broadcaster
 from trio_wsendpoint.cli.main import execute
 from trio_wsendpoint.cli.stopping import draining_on_signals
 from trio_wsendpoint.testing import StallStream, open_endpoint_pair
@@ -95,8 +102,10 @@ async def test_what_one_sends_to_a_broadcast_all_others_get() -> None:
 
 
 async def test_a_member_that_is_too_slow_is_shown_out_of_a_broadcast() -> None:
-    broadcaster = handlers.Broadcaster()
-    async with open_endpoint_pair(max_message_size=None) as (ada, ada_server):
+    async with (
+        open_broadcaster(None) as broadcaster,
+        open_endpoint_pair(max_message_size=None) as (ada, ada_server),
+    ):
         near, far = memory_stream_pair()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(broadcaster, ada_server)
@@ -114,6 +123,89 @@ async def test_a_member_that_is_too_slow_is_shown_out_of_a_broadcast() -> None:
                 assert stalled.close_code == 1013
             await ada.aclose()
             await near.aclose()
+
+
+@needs_redis
+async def test_two_servers_broadcast_through_redis() -> None:
+    async with redis_server() as redis:
+        arguments = ("--broadcast", "--redis", redis.url)
+        async with (
+            serving(*arguments) as one,
+            serving(*arguments) as other,
+            connect(one) as ada,
+            connect(other) as bob,
+        ):
+            with trio.fail_after(TIMEOUT):
+                await until_all_are_heard(ada, [bob])
+                await until_all_are_heard(bob, [ada])
+
+
+@needs_redis
+async def test_those_in_one_process_hear_each_other_while_redis_is_away() -> None:
+    async with (
+        redis_server() as redis,
+        serving("--broadcast", "--redis", redis.url) as url,
+        connect(url) as ada,
+        connect(url) as bob,
+    ):
+        await bob.ping()
+        await redis.kill()
+        for message in "one", "two":
+            await ada.send(message)
+            assert await bob.receive() == message
+
+
+@needs_redis
+@pytest.mark.slow
+async def test_several_processes_broadcast_through_redis_and_drain(tmp_path: Path) -> None:
+    async with redis_server() as redis:
+        arguments = ("--broadcast", "--redis", redis.url, "--processes", "2")
+        async with (
+            process_serving(tmp_path, *arguments) as (process, url),
+            AsyncExitStack() as stack,
+        ):
+            # The system shares connections out; of so many, each process has some.
+            ada, *others = [await stack.enter_async_context(connect(url)) for _ in range(16)]
+            await until_all_are_heard(ada, others)
+            process.send_signal(signal.SIGTERM)
+            for endpoint in ada, *others:
+                await read_to_the_end(endpoint)
+                assert endpoint.close_code == 1012
+
+
+async def until_all_are_heard(speaker: Endpoint, others: list[Endpoint]) -> None:
+    """Send until all others have got one: a room is joined at Redis in a while."""
+    async with trio.open_nursery() as nursery:
+
+        async def speak() -> None:
+            while True:
+                await speaker.send("hello")
+                await trio.sleep(0.05)
+
+        nursery.start_soon(speak)
+        for other in others:
+            assert await other.receive() == "hello"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_redis_that_is_not_there_is_told() -> None:
+    url = f"redis://127.0.0.1:{free_port()}"
+    outcome = await run_piped("serve", "0", "--broadcast", "--redis", url)
+    assert outcome.exit == Exit.REFUSED
+    assert "Redis" in outcome.err
+
+
+async def test_what_is_no_url_of_a_redis_is_told() -> None:
+    outcome = await run_piped("serve", "0", "--broadcast", "--redis", "http://localhost")
+    assert outcome.exit == Exit.USAGE
+    assert "url must be of the form redis" in outcome.err
+
+
+async def test_without_hiredis_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_wsendpoint.hub.link.hiredis", None)
+    outcome = await run_piped("serve", "0", "--broadcast", "--redis", "redis://localhost")
+    assert outcome.exit == Exit.USAGE
+    assert "trio-wsendpoint[redis]" in outcome.err
 
 
 # -- a handler of one's own -------------------------------------------------------------------
@@ -169,8 +261,9 @@ async def test_frames_are_traced() -> None:
         (["a:b", "c:d"], "there can be one port, and one MODULE:HANDLER"),
         (["a:b", "--echo"], "MODULE:HANDLER cannot go with --echo"),
         (["a:b", "--exec", "cat"], "MODULE:HANDLER cannot go with --exec"),
-        (["--processes", "2", "--broadcast"], "--processes cannot go with --broadcast"),
-        (["--processes", "2", "--unix", "x"], "--processes cannot go with --broadcast"),
+        (["--processes", "2", "--broadcast"], "--processes needs --redis with --broadcast"),
+        (["--processes", "2", "--unix", "x"], "--processes cannot go with --unix"),
+        (["--redis", "redis://localhost"], "--redis is for --broadcast"),
         (["--static", "/nowhere"], "--static: there is no folder '/nowhere'"),
         (["--echo", "--broadcast"], "not allowed with argument --echo"),
         (["--exec", "no-such-program-at-all"], "--exec: there is no program"),

@@ -107,7 +107,7 @@ async def test_a_process_that_dies_is_started_again() -> None:
             assert await client.receive() == "hello"
 
 
-async def test_at_sigterm_all_clients_are_told_and_nothing_is_left() -> None:
+async def test_at_sigterm_all_clients_are_told_to_come_again_and_nothing_is_left() -> None:
     async with redis_server() as redis:
         async with running(redis, 2) as supervisor, AsyncExitStack() as stack:
             clients = [await supervisor.connect(stack, "room") for _ in range(8)]
@@ -116,7 +116,7 @@ async def test_at_sigterm_all_clients_are_told_and_nothing_is_left() -> None:
             for client in clients:
                 with pytest.raises(ConnectionClosed) as info:
                     await client.receive()
-                assert info.value.code == 1001
+                assert info.value.code == 1012
             assert await supervisor.process.wait() == 0
         assert not any(map(is_running, workers))
         assert await redis.ask("KEYS", "*") == []

@@ -13,7 +13,7 @@ from .connect import Connect
 from .dialling import Dialling
 from .encoding import Encoding
 from .exits import CommandError
-from .handlers import Broadcaster, Handler, echo, import_handler
+from .handlers import Handler, echo, import_handler
 from .programs import Program
 from .serve import Serve
 from .static import StaticFiles
@@ -138,6 +138,12 @@ def _add_serve(commands: Any) -> None:
         metavar="COMMAND",
         help="run a program for each connection: messages to its lines, its lines to messages",
     )
+    add(
+        "--redis",
+        metavar="URL",
+        help="such as redis://localhost:6379: also --broadcast to those of all other processes"
+        " with the same one",
+    )
     add("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
     add("--unix", metavar="PATH", help="listen on this Unix socket instead")
     add("--static", metavar="FOLDER", help="answer plain requests with the files of a folder")
@@ -177,8 +183,12 @@ def _make_serve(
         fail("there can be one port, and one MODULE:HANDLER")
     if names and purposes:
         fail(f"MODULE:HANDLER cannot go with --{purposes[0]}")
-    if values["processes"] > 1 and (broadcast or values["unix"]):
-        fail("--processes cannot go with --broadcast or --unix: they would not share it")
+    if values["redis"] is not None and not broadcast:
+        fail("--redis is for --broadcast")
+    if values["processes"] > 1 and values["unix"]:
+        fail("--processes cannot go with --unix: they would not share it")
+    if values["processes"] > 1 and broadcast and values["redis"] is None:
+        fail("--processes needs --redis with --broadcast: they would not hear each other")
     shared = values.pop("share_port")
     if shared is not None:
         values["processes"] = 1
@@ -199,12 +209,12 @@ def _make_serve(
     )
 
 
-def _make_handler(names: list[str], broadcast: bool, command: str | None) -> Handler:
+def _make_handler(names: list[str], broadcast: bool, command: str | None) -> Handler | None:
     if names:
         return import_handler(names[0])
     if command is not None:
         return Program.parse(command)
-    return Broadcaster() if broadcast else echo
+    return None if broadcast else echo
 
 
 # -- bench ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import enum
 from typing import Final
 
 from ..endpoint import ConnectionClosed, HandshakeTimeout
+from ..hub import HubUnavailable
 from ..protocol import CloseCode, HandshakeRejected, WebSocketError
 
 
@@ -58,7 +59,7 @@ def explain(error: Exception) -> tuple[Exit, str] | None:
             return Exit.REFUSED, f"{error}: {body}" if body else str(error)
         case ConnectionClosed():
             return exit_for_code(error.code), str(error)
-        case WebSocketError() | OSError():
+        case WebSocketError() | HubUnavailable() | OSError():
             return Exit.REFUSED, str(error)
         case ValueError():  # an option that the library checks
             return Exit.USAGE, str(error)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+import attrs
 
 from ..endpoint import Endpoint
-from ..server import Room, broadcast
+from ..hub import Hub, HubUnavailable, open_hub
 from .exits import CommandError
 
 Handler: TypeAlias = Callable[[Endpoint], Awaitable[object]]
+
+ROOM: Final = "broadcast"
+"""The one that all are in."""
 
 
 async def echo(endpoint: Endpoint) -> None:
@@ -21,18 +28,42 @@ async def echo(endpoint: Endpoint) -> None:
         await endpoint.send(message)
 
 
+@attrs.frozen
 class Broadcaster:
-    """What one sends, all others get."""
+    """What one sends, all others get; those in this process also while Redis is away.
 
-    def __init__(self) -> None:
-        self._room = Room()
+    Attributes:
+        hub: Where they are in one room.
+    """
+
+    hub: Hub
 
     async def __call__(self, endpoint: Endpoint) -> None:
         """Be a member for as long as the connection lasts."""
-        with self._room.join(endpoint):
+        async with self.hub.join(ROOM, endpoint):
             async for message in endpoint:
-                others = [member for member in self._room if member is not endpoint]
-                broadcast(others, message, on_slow="close")
+                with contextlib.suppress(HubUnavailable):
+                    await self.hub.publish(ROOM, message, exclude=endpoint)
+
+
+@asynccontextmanager
+async def open_broadcaster(redis: str | None) -> AsyncIterator[Broadcaster]:
+    """Give a `Broadcaster`.
+
+    Args:
+        redis: The URL of the Redis through which it reaches those of other processes; None
+            for this process alone.
+
+    Raises:
+        CommandError: hiredis is not installed.
+        ValueError: the URL is none.
+        HubUnavailable: Redis cannot be reached.
+    """
+    try:
+        async with open_hub(redis, on_slow="close") as hub:
+            yield Broadcaster(hub)
+    except ImportError as error:
+        raise CommandError(str(error)) from error
 
 
 def import_handler(place: str) -> Handler:

@@ -13,7 +13,7 @@ from ..protocol import PermessageDeflate
 from ..server import ANY_ORIGIN, serve, serve_unix
 from .console import Console
 from .exits import CommandError, Exit
-from .handlers import Handler
+from .handlers import Handler, open_broadcaster
 from .processes import reserved, serve_in_processes
 from .static import StaticFiles
 from .stopping import draining_on_signals
@@ -25,7 +25,8 @@ class Serve:
     """What `serve` was asked for.
 
     Attributes:
-        handler: What to do with a connection.
+        handler: What to do with a connection; None to send to all others what it sends.
+        redis: The URL of the Redis through which these may be in other processes.
         port: The TCP port; 0 for any that is free.
         host: The address to listen on.
         unix: The path of a Unix socket to listen on instead.
@@ -45,7 +46,8 @@ class Serve:
         drain_timeout: Seconds that draining may take.
     """
 
-    handler: Handler
+    handler: Handler | None
+    redis: str | None = None
     port: int = 8000
     host: str = "127.0.0.1"
     unix: str | None = None
@@ -70,22 +72,23 @@ class Serve:
             with logged_to(console.remark, None if self.trace else ()):
                 if self.processes > 1:
                     await self._supervise(console, drain)
+                elif self.handler is None:
+                    async with open_broadcaster(self.redis) as broadcaster:
+                        await self._serve(broadcaster, console, drain)
                 else:
-                    await self._serve(console, drain)
+                    await self._serve(self.handler, console, drain)
         return Exit.OK
 
     async def _supervise(self, console: Console, drain: trio.Event) -> None:
         with reserved(self.host, self.port) as port:
             await serve_in_processes(self.processes, self.arguments, port, drain, console)
 
-    async def _serve(self, console: Console, drain: trio.Event) -> None:
+    async def _serve(self, handler: Handler, console: Console, drain: trio.Event) -> None:
         if self.unix is None:
             reuse_port = self.reuse_port
-            start = partial(
-                serve, self.handler, self.port, host=self.host, reuse_port=reuse_port
-            )
+            start = partial(serve, handler, self.port, host=self.host, reuse_port=reuse_port)
         else:
-            start = partial(serve_unix, self.handler, self.unix)
+            start = partial(serve_unix, handler, self.unix)
         async with trio.open_nursery() as nursery:
             listeners = await nursery.start(partial(start, drain=drain, **self._options()))
             for listener in listeners:
