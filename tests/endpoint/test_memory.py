@@ -36,6 +36,7 @@ from trio_wsendpoint.endpoint import (
     outbox,
     transport,
 )
+from trio_wsendpoint.hub.options import HubOptions
 from trio_wsendpoint.protocol import (
     BUFFER_OVERHEAD,
     CloseFrame,
@@ -543,8 +544,8 @@ def test_the_page_knows_every_default(default: str, where: str) -> None:
     if path:
         found = getattr(import_module(f"trio_wsendpoint.{path.replace('/', '.')}"), name)
     else:
-        connecting = parse_options({}, "connect")
-        options = EndpointOptions(), ServerOptions(), HandshakeOptions(), connecting, Backoff()
+        options: list[object] = [EndpointOptions(), ServerOptions(), HandshakeOptions()]
+        options += [parse_options({}, "connect"), Backoff(), HubOptions()]
         broadcasts = inspect.signature(broadcast).parameters
         if name in broadcasts:
             found = broadcasts[name].default
