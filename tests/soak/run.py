@@ -172,6 +172,7 @@ def run(seconds: float, connections: int, seed: int) -> tuple[Tally, dict[str, b
     async def main() -> tuple[Memory, int]:
         before = trio.lowlevel.current_statistics().tasks_living
         memory = await soak(seconds, connections, seed, tally)
+        await trio.sleep(1)  # the watch of the run ends when it next finds nothing to watch
         return memory, trio.lowlevel.current_statistics().tasks_living - before
 
     try:
